@@ -1,0 +1,1 @@
+"""Steps into a graph, cached by what each step depends on."""

@@ -1,0 +1,103 @@
+"""A run's own record: one JSON line for each event, appended at once and never changed.
+
+It is the first thing that is written and the only thing a run needs; the tracking server is filled
+from it by another process. Whether the run still lives is told by a lock that the kernel takes back
+when the process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from charkha.data.blobs.local import refused
+from charkha.errors import NotFound
+from charkha.events import KINDS, Event
+
+
+class Line(NamedTuple):
+    """One event and when it was written (seconds since 1970)."""
+
+    at: float
+    event: Event
+
+
+class Journal:
+    """Writes the events of one run; a Listener."""
+
+    def __init__(self, runs: Path) -> None:
+        self.run = _new_id()
+        self.folder = runs / self.run
+        try:
+            os.makedirs(self.folder)
+            self._lock = open_lock(self.folder / "lock")
+            self._file = os.open(
+                self.folder / "journal.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644
+            )
+        except OSError as e:
+            raise refused(e, str(self.folder)) from e
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def __call__(self, event: Event) -> None:
+        line = {"at": round(time.time(), 6), "event": type(event).__name__, **event._asdict()}
+        try:
+            os.write(self._file, json.dumps(line).encode() + b"\n")
+        except OSError as e:
+            raise refused(e, str(self.folder / "journal.jsonl")) from e
+
+    def close(self) -> None:
+        """Make the record durable and give the lock back."""
+        with suppress(OSError):
+            os.fsync(self._file)
+        os.close(self._file)
+        os.close(self._lock)
+
+
+def open_lock(path: Path | str) -> int:
+    """Open a file to be flock'ed; it is not inherited, so a child cannot keep the lock alive."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def read(folder: Path) -> Iterator[Line]:
+    """Yield what a run has recorded so far; a line that was cut short by a crash is left out.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    try:
+        data = (folder / "journal.jsonl").read_bytes()
+    except FileNotFoundError as e:
+        raise NotFound(f"no run {folder.name}", fix="list the runs: charkha runs") from e
+    for text in data.split(b"\n"):
+        with suppress(ValueError, KeyError, TypeError):
+            line = json.loads(text)
+            at, kind = line.pop("at"), KINDS[line.pop("event")]
+            yield Line(at, kind(**line))
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether the process that writes this run still exists (on this machine)."""
+    try:
+        lock = os.open(folder / "lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _new_id() -> str:
+    """Return an id that sorts by time: `20261123-224501-482-4f2a` (local time, milliseconds)."""
+    now = time.time()
+    moment = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+    return f"{moment}-{int(now * 1000) % 1000:03d}-{os.urandom(2).hex()}"

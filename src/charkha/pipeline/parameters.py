@@ -1,0 +1,100 @@
+"""Parameters of a run: named, typed by the pipeline's signature, read from text where given as such."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from charkha.definition import nearest
+from charkha.errors import ProjectError
+
+if TYPE_CHECKING:
+    from charkha.pipeline.steps import Pipeline
+    from charkha.project import Project
+
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def parsed(
+    pipeline: Pipeline[Any, Any], given: Mapping[str, object], project: Project
+) -> dict[str, object]:
+    """Return a value for every parameter of the pipeline.
+
+    Raises:
+        ProjectError: one is unknown, missing, or of another type than is declared.
+    """
+    known = pipeline.signature.parameters
+    where = f"pipeline {pipeline.name!r}"
+    for name in given:
+        if name not in known:
+            meant = nearest(name, known)
+            raise ProjectError(
+                f"has no parameter {name!r}",
+                where=where,
+                fix=f"did you mean {meant!r}?"
+                if meant
+                else f"its parameters are: {', '.join(known) or 'none'}",
+            )
+    types = get_type_hints(pipeline.function)
+    values: dict[str, object] = {}
+    for name, parameter in known.items():
+        if name in given:
+            values[name] = typed(given[name], types.get(name), f"{where}, parameter {name!r}")
+        elif parameter.default is not inspect.Parameter.empty:
+            values[name] = parameter.default
+        else:
+            raise ProjectError(
+                f"needs a value for {name!r}", where=where, fix=f"charkha run --param {name}=…"
+            )
+    return values
+
+
+def typed(value: object, declared: object, where: str) -> object:
+    """Return the value as the declared type; text is read the way a person writes it.
+
+    Raises:
+        ProjectError: it is no value of that type.
+    """
+    if declared is None or declared is Any or not isinstance(declared, type):
+        return _json_or_text(value)
+    if isinstance(value, str) and declared is not str:
+        return _read(value, declared, where)
+    if declared is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, declared) or (isinstance(value, bool) and declared is not bool):
+        raise _wrong(value, declared, where)
+    return value
+
+
+def _read(text: str, declared: type, where: str) -> object:
+    try:
+        if declared is bool:
+            return _TRUTH[text.lower()]
+        if declared in (int, float):
+            return declared(text)
+        value = json.loads(text)
+    except (ValueError, KeyError) as e:
+        raise _wrong(text, declared, where) from e
+    if not isinstance(value, declared):
+        raise _wrong(text, declared, where)
+    return value
+
+
+def _json_or_text(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _wrong(value: object, declared: type, where: str) -> ProjectError:
+    example = {int: "3", float: "0.3", bool: "true", list: "[1, 2]", dict: '{"a": 1}'}
+    return ProjectError(
+        f"{value!r} is no {declared.__name__}",
+        where=where,
+        fix=f"give it like this: {example.get(declared, 'JSON')}",
+    )
