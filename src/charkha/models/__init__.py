@@ -1,0 +1,1 @@
+"""A trained model as a version: packaged, judged, registered."""

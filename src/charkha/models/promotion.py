@@ -1,0 +1,116 @@
+"""Promote and roll back: plan the move, carry it out in the registry, keep the reason."""
+
+from __future__ import annotations
+
+import time
+from getpass import getuser
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from charkha.errors import UserError
+from charkha.ledger import Decision, open_ledger
+from charkha.models import aliasing
+from charkha.models.registry import CHAMPION, PREVIOUS, find_version, list_versions
+
+if TYPE_CHECKING:
+    from charkha.models.aliasing import Plan
+    from charkha.models.registries.port import ModelVersion
+    from charkha.project import Project
+
+
+class Moved(NamedTuple):
+    """What became of a promotion or a rollback."""
+
+    champion: ModelVersion
+    before: ModelVersion | None  # the champion until now; None if there was none
+    changed: bool
+    because: str
+
+
+def promote(
+    project: Project, reference: str, because: str | None = None, *, force: bool = False
+) -> Moved:
+    """Make the version champion, as `reference` names it (`house-prices@3`, `…@challenger`).
+
+    Doing it again changes nothing.
+
+    Raises:
+        Refused: the gate refused that version, and `force` is not given.
+        UserError: there is no such version, or `force` comes without a reason.
+        Unavailable: the registry did not answer.
+    """
+    if force and not because:
+        raise UserError("--force needs a reason", fix='add --because "…"')
+    version = find_version(project, reference)
+    plan = aliasing.on_promotion(list_versions(project, version.name), version, force=force)
+    return _carry_out(project, "promotion", version.name, plan, because)
+
+
+def roll_back(project: Project, name: str, because: str | None = None) -> Moved:
+    """Make the previous champion champion again.
+
+    Raises:
+        Refused: there is no previous one (it has been rolled back already, or never promoted).
+        Unavailable: the registry did not answer.
+    """
+    versions = list_versions(project, name) or [find_version(project, name)]
+    return _carry_out(project, "rollback", name, aliasing.on_rollback(name, versions), because)
+
+
+def _carry_out(project: Project, kind: str, name: str, plan: Plan, because: str | None) -> Moved:
+    before = _champion(project, name)
+    if plan.moves:
+        mlflow = import_module("charkha.models.mlflow")  # late: 5 s
+        mlflow.MlflowRegistry(project.tracking.uri).move(name, plan.moves)
+    champion = _champion(project, name)
+    if champion is None:
+        raise UserError(
+            f"{name} has lost its champion meanwhile", fix=f"charkha models list {name}"
+        )
+    reason = because or plan.because
+    if plan.moves or _was_moved(project, name):
+        _record(project, kind, champion, before, reason)
+    return Moved(champion, before, champion != before, reason)
+
+
+def _record(
+    project: Project, kind: str, champion: ModelVersion, before: ModelVersion | None, because: str
+) -> None:
+    """Keep the reason, unless this very change is what the ledger says last.
+
+    Asking the ledger, and not whether something moved, repairs a promotion that was cut off
+    between the registry and here.
+    """
+    ledger = open_ledger(project)
+    try:
+        told = [
+            d for d in ledger.read(subject=champion.name) if d.kind in ("promotion", "rollback")
+        ]
+        if told and told[-1].subject == str(champion):
+            return
+        numbers: dict[str, object] = {
+            "from": before.version if before else None,
+            "to": champion.version,
+        }
+        ledger.record(
+            Decision(
+                at=time.time(),
+                kind=kind,
+                subject=str(champion),
+                because=because,
+                numbers=numbers,
+                who=getuser(),
+            )
+        )
+    finally:
+        ledger.close()
+
+
+def _was_moved(project: Project, name: str) -> bool:
+    """Whether the champion became it by a promotion or rollback, and not by its registration."""
+    return any(PREVIOUS in version.aliases for version in list_versions(project, name))
+
+
+def _champion(project: Project, name: str) -> ModelVersion | None:
+    versions = list_versions(project, name)
+    return next((version for version in versions if CHAMPION in version.aliases), None)
