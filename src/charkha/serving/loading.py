@@ -1,0 +1,69 @@
+"""A model version made ready to answer: its package found, its decoder compiled, its model loaded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charkha.errors import MissingExtra
+from charkha.models.packaged import folder_of
+from charkha.serving.schema import RowSchema, example_rows
+
+if TYPE_CHECKING:
+    from charkha.models.registries.port import ModelVersion
+    from charkha.project import Project
+    from charkha.serving.predictors.port import Predictor
+
+_PREDICTORS = {  # where it is, and the extra that brings its library
+    "onnx": ("charkha.serving.predictors.onnxruntime:OnnxPredictor", "serving"),
+    "native": ("charkha.serving.predictors.native:NativePredictor", "sklearn"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedModel:
+    """A version that answers."""
+
+    name: str
+    version: int
+    described: dict[str, Any]  # package.json
+    schema: RowSchema
+    example: list[dict[str, object]]
+    predictor: Predictor
+
+
+def load_model(project: Project, version: ModelVersion) -> ServedModel:
+    """Load a version: its ONNX twin where it has one, else the model itself.
+
+    Raises:
+        UserError: the version was not made by Charkha, or is a pickle and pickles are not allowed.
+        Damaged: its bytes are gone or are not those that were stored.
+        MissingExtra: a library that it needs is not installed.
+    """
+    folder = folder_of(project, version)
+    described = json.loads((folder / "package.json").read_text(encoding="utf-8"))
+    form = "onnx" if described["onnx"]["file"] else "native"
+    return ServedModel(
+        name=version.name,
+        version=version.version,
+        described=described,
+        schema=RowSchema(described["signature"]["inputs"]),
+        example=example_rows((folder / described["input_example"]).read_text(encoding="utf-8")),
+        predictor=_predictor(form, folder, described, project.allow_pickle),
+    )
+
+
+def _predictor(form: str, folder: Path, described: dict[str, Any], allow_pickle: bool) -> Predictor:
+    place, extra = _PREDICTORS[form]
+    module, _, name = place.partition(":")
+    try:
+        kind = getattr(import_module(module), name)
+    except ModuleNotFoundError as e:
+        if (e.name or "").startswith("charkha"):
+            raise
+        raise MissingExtra(e.name or form, extra) from e
+    made: Predictor = kind(folder, described, allow_pickle=allow_pickle)
+    return made
