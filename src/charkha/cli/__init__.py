@@ -1,0 +1,1 @@
+"""The same verbs in a terminal: one module for each command, imported when it is run."""

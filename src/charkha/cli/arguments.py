@@ -1,0 +1,60 @@
+"""Argument parsers that look alike: `--json`, `--env`, `--debug`, and an example at the end."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, TypedDict
+
+from charkha.cli.main import COMMANDS
+
+if TYPE_CHECKING:
+    Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def parser(command: str, *, example: str) -> argparse.ArgumentParser:
+    """Return the parser of a command; a wrong command line ends the program with 2.
+
+    What it parses has `json: bool`, `env: str | None` and `debug: bool`, wherever they are given.
+    """
+    made = argparse.ArgumentParser(prog=f"charkha {command}", **_looks(COMMANDS[command], example))
+    _add_options(made)
+    made.set_defaults(json=False, env=None, debug=False)
+    return made
+
+
+def subcommands(parent: argparse.ArgumentParser) -> Subcommands:
+    """Return where `subcommand` adds to; what is parsed has the chosen one as `action: str`."""
+    return parent.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+
+def subcommand(
+    among: Subcommands, name: str, text: str, *, example: str
+) -> argparse.ArgumentParser:
+    """Add and return the parser of one subcommand, such as `add` of `charkha data`."""
+    made = among.add_parser(name, help=text, **_looks(text, example))
+    _add_options(made)
+    return made
+
+
+class _Looks(TypedDict):
+    description: str
+    epilog: str
+    formatter_class: type[argparse.HelpFormatter]
+    allow_abbrev: bool
+
+
+def _looks(text: str, example: str) -> _Looks:
+    return {
+        "description": f"{text[0].upper()}{text[1:]}.",
+        "epilog": f"example:\n  {example}",
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "allow_abbrev": False,
+    }
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every command has; no defaults, or a subcommand's would hide what is given before."""
+    absent = argparse.SUPPRESS
+    parser.add_argument("--json", action="store_true", default=absent, help="print JSON")
+    parser.add_argument("--env", metavar="NAME", default=absent, help="environment of charkha.toml")
+    parser.add_argument("--debug", action="store_true", default=absent, help="show tracebacks")
