@@ -1,0 +1,78 @@
+"""Every command that README and docs show, typed as it stands there, page by page."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = [
+    page.relative_to(ROOT).as_posix()
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if "```console" in page.read_text()
+]
+BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
+FIRST = re.compile(r"^<!-- first: (.*) -->$", re.MULTILINE)  # what a page takes for granted
+# Each job has a process group of its own (set -m), and a server's own children are in it.
+END_OF_JOBS = "trap 'for job in $(jobs -p); do kill -- -$job 2>/dev/null; done' EXIT"
+SHOWN_IN_SH = {"make", "pip"}  # run by .ci/run, which could do nothing else without them
+
+
+def commands_of(text):
+    """Return the lines behind a `$ `, with those that a backslash continues; output is left out."""
+    found = list(FIRST.findall(text))
+    for block in BLOCK.findall(text):
+        found += re.findall(r"^\$ ((?:.*\\\n)*.*)$", block, re.MULTILINE)
+    return found
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_on_the_page_works(page, tmp_path):
+    commands = commands_of((ROOT / page).read_text())
+    assert commands
+    if "curl" in "".join(commands) and shutil.which("curl") is None:
+        pytest.skip("the page types curl, which is not installed here")
+    script = "\n".join(
+        ["set -em", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT", "set -v", *commands]
+    )
+    clean = {
+        k: v for k, v in os.environ.items() if not k.startswith(("CHARKHA_", "GIT_", "MLFLOW_"))
+    }
+    said = tmp_path / "said.txt"  # a pipe would stay open for as long as a server in the background
+    with said.open("w") as output:
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env={
+                **clean,
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                "DVC_SITE_CACHE_DIR": str(tmp_path / "dvc"),
+            },
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    assert done.returncode == 0, said.read_text()
+
+
+def test_commands_stand_in_console_blocks_where_they_are_run():
+    """Another block of shell would be shown without being tried."""
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        for block in re.findall(r"^```(?:sh|bash|shell)\n(.*?)^```", page.read_text(), re.S | re.M):
+            used = {line.split()[0] for line in block.splitlines() if line.strip()}
+            assert used <= SHOWN_IN_SH, f"{page.name}: {used - SHOWN_IN_SH}"
+
+
+def test_links_between_pages_lead_somewhere():
+    pages = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
+    broken = [
+        f"{page.relative_to(ROOT)} -> {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
