@@ -67,16 +67,8 @@ class OnnxModel:
             Damaged: the twin was made for other columns.
             DataError: the twin refuses these rows.
         """
-        inputs = self._session.get_inputs()
-        columns = fed_by([(i.name, i.shape) for i in inputs], list(rows.columns))
-        if columns is None:
-            matrix: NDArray[Any] = rows.astype(np.float64).to_numpy()
-            feed = {inputs[0].name: matrix.astype(_DTYPES[inputs[0].type])}
-        else:
-            pairs = zip(inputs, columns, strict=True)
-            feed = {i.name: self._tensor(rows[column], i.type) for i, column in pairs}
         try:
-            said = self._session.run(self._outputs, feed)
+            said = self._session.run(self._outputs, self._feed(rows))
         except _Refusal as e:
             raise DataError(f"the ONNX twin refuses these rows: {e}") from e
         if classes is None:
@@ -84,6 +76,15 @@ class OnnxModel:
         if len(said) == 1:
             return Predictions(values=labels(one_per_row(said[0], len(rows))), classes=classes)
         return spoken(said[0], said[1], classes, len(rows))
+
+    def _feed(self, rows: pd.DataFrame) -> dict[str, NDArray[Any]]:
+        inputs = self._session.get_inputs()
+        columns = fed_by([(i.name, i.shape) for i in inputs], list(rows.columns))
+        if columns is None:
+            matrix = rows.astype(np.float64).to_numpy()
+            return {inputs[0].name: matrix.astype(_DTYPES[inputs[0].type])}
+        pairs = zip(inputs, columns, strict=True)
+        return {i.name: self._tensor(rows[column], i.type) for i, column in pairs}
 
     def _tensor(self, column: pd.Series, kind: str) -> NDArray[Any]:
         if kind == "tensor(string)":
