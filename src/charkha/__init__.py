@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from charkha.pipeline.steps import pipeline, step
     from charkha.pipeline.values import Dir, File
     from charkha.project import open_project
+    from charkha.serving.records.reading import read_records
 
 __version__ = "0.1.0"
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "dataset",
     "open_project",
     "pipeline",
+    "read_records",
     "read_run",
     "register",
     "run",
@@ -36,6 +38,7 @@ _HOMES = {
     "Gate": "charkha.models.gate",
     "dataset": "charkha.data.datasets",
     "open_project": "charkha.project",
+    "read_records": "charkha.serving.records.reading",
     "read_run": "charkha.pipeline.runs",
     "register": "charkha.models.register",
     "run": "charkha.models.tracked",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -24,9 +26,9 @@ def setting(text: str, default: Any = MISSING, **marks: object) -> Any:
     Args:
         text: what it is, in one line.
         default: its value where the file has none; without a default it has to be given.
-        marks: `path` (relative paths start at the file), `url` (may be a reference as a whole),
-            `secret` (has to be a reference), `name` (letters, digits, - _ .), `choices`, `least`,
-            `most`; the reader of the values may have more.
+        marks: `path` (relative paths start at the file), `inside` (a path below the file's folder),
+            `url` (may be a reference as a whole), `secret` (has to be a reference), `name` (letters,
+            digits, - _ .), `choices`, `least`, `most`; the reader of the values may have more.
     """
     metadata = {"help": text, **marks}
     if default is dict:
@@ -56,8 +58,9 @@ class Definition:
             ProjectError: it is not TOML, or it breaks the schema.
         """
         self._file, self._schema, self._lists = file.name, schema, frozenset(lists)
+        self._root = file.parent
         try:
-            self._text = file.read_text(encoding="utf-8")
+            self._text = file.read_text(encoding="utf-8-sig")  # Windows' editors write a BOM
             self._base = tomllib.loads(self._text)
         except tomllib.TOMLDecodeError as e:
             what, _, position = str(e).partition(" (at ")
@@ -85,12 +88,17 @@ class Definition:
             )
         return _merge(self._base, self._environments.get(environment, {}))
 
+    def where(self, environment: str, section: str, key: str) -> str:
+        """Return `charkha.toml:14` for a key, as this environment sees it."""
+        overrides = key in self._environments.get(environment, {}).get(section, {})
+        at = (*(("env", environment) if overrides else ()), section, key)
+        return f"{self._file}:{_line(self._text, at)}"
+
     def _check_sections(self, above: Keys, sections: Mapping[str, object]) -> None:
         for name, content in sections.items():
             at = (*above, name)
             if name not in self._schema:
-                known = self._schema if above else [*self._schema, "env"]
-                raise self._unknown(at, f"there is no section [{name}]", name, known)
+                raise self._no_section(above, name, content)
             if name not in self._lists:
                 self._check_section(at, self._schema[name], self._table(at, content))
             elif isinstance(content, list):
@@ -106,7 +114,7 @@ class Definition:
         known = {declared.name: declared for declared in settings_of(kind)}
         for key, value in given.items():
             if key not in known:
-                raise self._unknown((*at, key), f"[{section}] has no key {key!r}", key, known)
+                raise self._no_key(at, section, key, known)
             self._check_value((*at, key), known[key], value)
         for key, declared in known.items():
             if declared.default is declared.default_factory is MISSING and key not in given:
@@ -117,18 +125,36 @@ class Definition:
             raise self._error((*at, key), what, fix=fix)
 
     def _check_value(self, at: Keys, declared: Field[Any], value: object) -> None:
-        expected, wording = _expected(declared)
+        expected, wording, example = _expected(declared)
         if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-            raise self._error(at, f"{declared.name} is {wording}, not {_wording(value)}")
+            found, meant = _found(value), _meant(value, expected) or example
+            if declared.metadata.get("secret"):
+                found, meant = _kind(value), '"env:NAME"'
+            raise self._error(
+                at,
+                f"{declared.name} is {wording}, not {found}",
+                fix=f"{declared.name} = {meant}" if meant else f"[{'.'.join(map(str, at))}]",
+            )
         if isinstance(value, str):
             self._check_text(at, declared, value)
         elif isinstance(value, dict):
             self._check_json(at, value)
+        elif isinstance(value, list):
+            self._check_texts(at, declared, value)
         elif isinstance(value, int | float):
             self._check_range(at, declared, value)
 
+    def _check_texts(self, at: Keys, declared: Field[Any], values: list[object]) -> None:
+        for value in values:
+            if not isinstance(value, str):
+                what = f"{declared.name} is a list of texts, and {_found(value)} is none"
+                raise self._error(at, what, fix=f'{declared.name} = ["…"]')
+            self._check_text(at, declared, value)
+
     def _check_text(self, at: Keys, declared: Field[Any], value: str) -> None:
         name, marks = declared.name, declared.metadata
+        if not value.strip():
+            raise self._error(at, f"{name} is empty", fix="give it a value, or take the line out")
         if marks.get("secret") and not is_reference(value):
             raise self._error(
                 at,
@@ -145,9 +171,21 @@ class Definition:
             raise self._unknown(at, f"{name} is never {value!r}", value, marks["choices"])
         if marks.get("name") and not (value and all(c.isalnum() or c in "-_." for c in value)):
             raise self._error(at, f"{value!r} is no name", fix="use letters, digits, - _ and .")
+        if marks.get("inside") and not _is_inside(self._root, value):
+            raise self._error(
+                at,
+                f"{name} {value!r} is outside of the project",
+                fix=f'{name} = "{declared.default}"',
+            )
 
     def _check_range(self, at: Keys, declared: Field[Any], value: float) -> None:
         least, most = declared.metadata.get("least"), declared.metadata.get("most")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self._error(
+                at,
+                f"{declared.name} is {value}, with which nothing compares",
+                fix="give it a number, or take the line out",
+            )
         if least is not None and value < least:
             raise self._error(at, f"{declared.name} is at least {least}, not {value}")
         if most is not None and value > most:
@@ -166,8 +204,40 @@ class Definition:
     def _table(self, at: Keys, content: object) -> dict[str, Any]:
         if not isinstance(content, dict):
             name = ".".join(str(key) for key in at)
-            raise self._error(at, f"{name} is a section, not {_wording(content)}", fix=f"[{name}]")
+            raise self._error(at, f"{name} is a section, not {_found(content)}", fix=f"[{name}]")
         return content
+
+    def _no_section(self, above: Keys, name: str, content: object) -> ProjectError:
+        at = (*above, name)
+        tables = content if isinstance(content, list) else [content]  # [[name]] is several
+        if tables and all(isinstance(table, dict) for table in tables):
+            known = self._schema if above else [*self._schema, "env"]
+            return self._unknown(at, f"there is no section [{name}]", name, known)
+        keys = {known.name for kind in self._schema.values() for known in settings_of(kind)}
+        meant = nearest(name, sorted(keys))
+        if meant is None:
+            fix = f"write it below one of: {', '.join(self._schema)}"
+        elif meant == name:
+            fix = f"write it below {self._homes(above, name)}"
+        else:
+            fix = f"did you mean {meant!r}, below {self._homes(above, meant)}?"
+        return self._error(at, f"{name!r} stands outside of its section", fix=fix)
+
+    def _no_key(self, at: Keys, section: str, key: str, known: Iterable[str]) -> ProjectError:
+        what = f"[{section}] has no key {key!r}"
+        homes = self._homes(at[:2] if at[0] == "env" else (), key)
+        if homes and not nearest(key, known):
+            return self._error((*at, key), what, fix=f"write it below {homes}")
+        return self._unknown((*at, key), what, key, known)
+
+    def _homes(self, above: Keys, key: str) -> str:
+        """Return the sections that have this key: `[project] or [model]`."""
+        found = []
+        for name, kind in self._schema.items():
+            if key in {declared.name for declared in settings_of(kind)}:
+                heading = ".".join((*map(str, above), name))
+                found.append(f"[[{heading}]]" if name in self._lists else f"[{heading}]")
+        return " or ".join(found)
 
     def _unknown(self, at: Keys, what: str, word: str, known: Iterable[str]) -> ProjectError:
         meant = nearest(word, known)
@@ -221,26 +291,63 @@ def _split(key: str) -> Keys:
     return tuple(part.strip().strip("\"'") for part in key.split("."))
 
 
-_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
-    "str": (str, "text"),
-    "Path": (str, "text"),
-    "float": ((int, float), "a number"),
-    "int": (int, "a whole number"),
-    "bool": (bool, "true or false"),
-    "dict[str, object]": (dict, "a section"),
+_Kind = tuple[type | tuple[type, ...], str, str]  # what it is in Python, in words, an example
+_KINDS: dict[str, _Kind] = {
+    "str": (str, "text", '"…"'),
+    "Path": (str, "text", '"…"'),
+    "float": ((int, float), "a number", "0.5"),
+    "int": (int, "a whole number", "1"),
+    "bool": (bool, "true or false", "true"),
+    "dict[str, object]": (dict, "a section", ""),
 }
+_TEXTS: _Kind = (list, "a list of texts", '["…"]')
+_SHOWN = 40  # characters of a value in a message
 
 
-def _expected(declared: Field[Any]) -> tuple[type | tuple[type, ...], str]:
+def _expected(declared: Field[Any]) -> _Kind:
     annotation = str(declared.type).removesuffix(" | None")  # text, as annotations are postponed
+    if annotation == "tuple[str, ...]":
+        return _TEXTS
     return _KINDS.get(annotation, _KINDS["str"])  # a Literal is text
 
 
-def _wording(value: object) -> str:
-    for kind, wording in (*reversed(_KINDS.values()), (list, "a list")):
+def _kind(value: object) -> str:
+    for kind, wording, _ in (*reversed(_KINDS.values()), (list, "a list", "")):
         if isinstance(value, kind):
             return wording
     return f"a {type(value).__name__}"
+
+
+def _found(value: object) -> str:
+    """Return a value of the wrong kind for a message: `the text "2"`, `true`, `a list`."""
+    if isinstance(value, dict | list) or (isinstance(value, str) and _has_password(value)):
+        return _kind(value)
+    shown = json.dumps(value, ensure_ascii=False, default=str)
+    shown = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"
+    kind = {str: "the text ", int: "the number ", float: "the number ", bool: ""}.get(type(value))
+    return f"{kind}{shown}" if kind is not None else f"the {type(value).__name__} {value}"
+
+
+def _meant(value: object, expected: type | tuple[type, ...]) -> str | None:
+    """Return the value as it would be written right, where that can be told."""
+    if expected is str and type(value) in (int, float):
+        return f'"{value}"'
+    if not isinstance(value, str) or expected in (str, dict, list):
+        return None
+    if expected is bool:
+        return value.lower() if value.lower() in ("true", "false") else None
+    try:
+        (int if expected is int else float)(value)
+    except ValueError:
+        return None
+    return value.strip()
+
+
+def _is_inside(root: Path, path: str) -> bool:
+    """Whether a path, as it is written or as it leads through links, ends below the root."""
+    whole = os.path.join(root, os.path.expanduser(path))
+    ends = (os.path.normpath(whole), os.path.realpath(whole))
+    return any(Path(end).is_relative_to(root) for end in ends)
 
 
 def _has_password(value: str) -> bool:

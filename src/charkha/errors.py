@@ -18,6 +18,10 @@ from __future__ import annotations
 
 DONE, YOU, USAGE, THEY, WE = 0, 1, 2, 3, 70  # exit codes; 70 is EX_SOFTWARE of sysexits.h
 
+# The extras that one turn of the wheel on one's own machine needs, one command after another: who
+# lacks one gets all of them at once. Serving alone is what an image may hold and nothing else.
+_TOGETHER = frozenset({"tables", "sklearn", "dvc", "checks", "mlflow", "cli"})
+
 
 class CharkhaError(Exception):
     """Anything we raise on purpose: what happened and, if known, what to do."""
@@ -79,7 +83,8 @@ class MissingExtra(UserError):
     """A backend was asked for, its library is absent."""
 
     def __init__(self, backend: str, extra: str) -> None:
-        super().__init__(f"{backend} is not installed", fix=f"pip install 'charkha[{extra}]'")
+        wanted = "local" if extra in _TOGETHER else extra
+        super().__init__(f"{backend} is not installed", fix=f"pip install 'charkha[{wanted}]'")
         self.extra = extra
 
 

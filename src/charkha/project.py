@@ -7,15 +7,28 @@ reference (`env:NAME`, `file:PATH`) until `resolve_secret` reads it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from charkha.definition import Definition, is_reference, setting, settings_of
+from charkha.definition import Definition, is_reference, nearest, setting, settings_of
 from charkha.errors import ProjectError, UserError
 
 FILE = "charkha.toml"
+Problem = tuple[str, str, str]  # key, what is wrong with it, what to do
+_Where = Callable[[str, str], str]  # section, key -> "charkha.toml:14"
+
+# Every metric that a gate can name, and which way is better; models/metrics.py says the rest.
+BETTER: dict[str, Literal["lower", "higher"]] = {
+    **dict.fromkeys(("mae", "mse", "rmse", "log_loss"), "lower"),
+    **dict.fromkeys(("r2", "accuracy", "precision", "recall", "f1", "auc"), "higher"),
+    **dict.fromkeys(("precision_macro", "recall_macro", "f1_macro"), "higher"),
+    **dict.fromkeys(("precision_weighted", "recall_weighted", "f1_weighted"), "higher"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +45,10 @@ class DataSettings:
     """Where datasets lie here, and where DVC keeps their versions."""
 
     folder: Path = setting(
-        "folder of the datasets and of their `.dvc` files", Path("data"), path=True
+        "folder of the datasets and of their `.dvc` files, in the project",
+        Path("data"),
+        path=True,
+        inside=True,
     )
     remote: str = setting(
         "DVC's remote: a folder or `s3://bucket/prefix`", ".charkha/remote", path=True
@@ -49,6 +65,18 @@ class BlobSettings:
     access_key: str | None = setting("S3 access key; without it AWS's own chain", None, secret=True)
     secret_key: str | None = setting("S3 secret key", None, secret=True)
 
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of an address that no store of blobs speaks."""
+        scheme, separator, _ = str(given.get("url", "")).partition("://")
+        if not separator or scheme in ("s3", *_offered("charkha.blobs")):
+            return None
+        return (
+            "url",
+            f"no store of blobs speaks {scheme}://",
+            'url = "s3://bucket/prefix", or a folder',
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingSettings:
@@ -64,6 +92,20 @@ class TrackingSettings:
     )
     experiment: str = setting("MLflow's experiment for the runs", "", project_name=True)
     endpoint_url: str | None = setting("S3 endpoint of the artifacts, where it is not AWS", None)
+
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of an address without a scheme, which MLflow takes for a folder."""
+        uri = given.get("uri")
+        if not isinstance(uri, str) or is_reference(uri) or "://" in uri or uri == "databricks":
+            return None
+        what = (
+            "uri has no scheme such as sqlite:/// or http://, and MLflow writes to no plain folder"
+        )
+        if re.fullmatch(r"[\w.-]+:\d+/?", uri):
+            return "uri", what, f'uri = "http://{uri}"'
+        file = re.fullmatch(r"(?:sqlite:)?([\w./-]+\.(?:db|sqlite3?))", uri)
+        return "uri", what, f'uri = "sqlite:///{file[1] if file else ".charkha/mlflow.db"}"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +132,18 @@ class GateSettings:
     by: float = setting("how much better, in the unit of the metric", 0.0, least=0)
 
     @staticmethod
-    def problem(given: Mapping[str, object]) -> tuple[str, str, str] | None:
-        """Return key, fault and fix of a rule that says nothing."""
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of a rule that says nothing, or the contrary of what is meant."""
+        metric = str(given["metric"])
+        if metric not in BETTER:
+            meant = nearest(metric.lower(), BETTER)
+            fix = f"did you mean {meant!r}?" if meant else f"use one of: {', '.join(BETTER)}"
+            return "metric", f"no metric is called {metric!r}", fix
+        better = BETTER[metric]
+        wrong, right = ("at_least", "at_most") if better == "lower" else ("at_most", "at_least")
+        if wrong in given:
+            what = f"{wrong} would refuse good models, for a {better} {metric} is better"
+            return wrong, what, f"{right} = {given[wrong]}"
         if not given.keys() & {"at_most", "at_least", "better_than"}:
             return "metric", "this gate lets every model pass", 'better_than = "champion"'
         if "by" in given and "better_than" not in given:
@@ -101,10 +153,114 @@ class GateSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ServingSettings:
-    """Where `charkha serve` listens."""
+    """Where `charkha serve` listens, what it takes, and what it tells."""
 
     host: str = setting("address; `0.0.0.0` to be reached from other machines", "127.0.0.1")
     port: int = setting("port; 0 takes a free one", 8000, least=0, most=65535)
+    workers: int = setting("processes that share the port", 1, least=1, most=1024)
+    body_mb: int = setting("largest body of a request, in MiB", 32, least=1, most=2048)
+    rows: int = setting("most rows of a request", 100_000, least=1)
+    requests: int = setting("requests at once, of a worker; more get 429", 1024, least=1)
+    batch_rows: int = setting("rows that the model is asked for at once, at most", 256, least=1)
+    timeout_s: float = setting("seconds until a request has its answer or 503", 30.0, least=0.01)
+    drain_s: float = setting(
+        "seconds that a server which was told to stop stays, for load balancers to notice",
+        10.0,
+        least=0,
+    )
+    follow_s: float = setting(
+        "seconds between two looks at the registry, for aliases that moved; 0: never", 5.0, least=0
+    )
+    admin_port: int | None = setting(
+        "port of the administration API, on loopback; 0 takes a free one; none without it",
+        None,
+        least=0,
+        most=65535,
+    )
+    admin_token: str | None = setting(
+        "token that the administration API asks for; without it one is made at each start",
+        None,
+        secret=True,
+    )
+    auth: Literal["auto", "off", "required"] = setting(
+        "whether an API key is needed; `auto`: on every address but loopback",
+        "auto",
+        choices=("auto", "off", "required"),
+    )
+    keys: Path = setting(
+        "file of the API keys, made by `charkha keys add`", Path(".charkha/keys.json"), path=True
+    )
+    log: Literal["auto", "json", "text"] = setting(
+        "how the log looks; `auto`: text on a terminal, else JSON",
+        "auto",
+        choices=("auto", "json", "text"),
+    )
+    access_log: float = setting(
+        "part of the requests that the log names, without their inputs, from 0 to 1",
+        0.0,
+        least=0,
+        most=1,
+    )
+    otlp_endpoint: str | None = setting(
+        "where OpenTelemetry's collector takes traces, such as `http://127.0.0.1:4318`", None
+    )
+    trace_share: float = setting(
+        "part of the requests that are traced where the caller does not say, from 0 to 1",
+        1.0,
+        least=0,
+        most=1,
+    )
+
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of what fits neither the rest nor a collector."""
+        port, endpoint = given.get("admin_port"), str(given.get("otlp_endpoint", "http://"))
+        if port and port == given.get("port", 8000):
+            what = "the administration API has a port of its own"
+            return "admin_port", what, f"admin_port = {int(str(port)) % 65535 + 1}"
+        if not endpoint.startswith(("http://", "https://")):
+            what = "the collector is asked over HTTP, and this is no address of that kind"
+            return "otlp_endpoint", what, 'otlp_endpoint = "http://127.0.0.1:4318"'
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordSettings:
+    """What a server remembers of its predictions, and where."""
+
+    enabled: bool = setting("keep a record of each prediction", True)
+    url: str = setting(
+        "where sealed records go: a folder or `s3://bucket/prefix`", ".charkha/records", path=True
+    )
+    endpoint_url: str | None = setting("S3 endpoint, where it is not AWS", None)
+    access_key: str | None = setting("S3 access key; without it AWS's own chain", None, secret=True)
+    secret_key: str | None = setting("S3 secret key", None, secret=True)
+    durability: Literal["process", "power"] = setting(
+        "what a record outlives once its answer was sent: the end of the process, or a power cut",
+        "process",
+        choices=("process", "power"),
+    )
+    sample: float = setting(
+        "part of the predictions that is kept, from 0 to 1", 1.0, least=0, most=1
+    )
+    redact: tuple[str, ...] = setting(
+        "inputs and entities, or the target, whose values are never written down", ()
+    )
+    on_full: Literal["serve", "refuse"] = setting(
+        "answer without a record, or refuse with 503, while the disk takes none",
+        "serve",
+        choices=("serve", "refuse"),
+    )
+    segment_mb: int = setting("size at which a log is sealed, in MB", 32, least=1, most=1024)
+    segment_s: float = setting("age at which a log is sealed, in seconds", 3600.0, least=1)
+
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of an address that no records can go to."""
+        scheme, separator, _ = str(given.get("url", "")).partition("://")
+        if not separator or scheme == "s3":
+            return None
+        return "url", f"no records go to {scheme}://", 'url = "s3://bucket/prefix", or a folder'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +278,7 @@ class Project:
     model: ModelSettings
     gate: tuple[GateSettings, ...]
     serving: ServingSettings
+    records: RecordSettings
 
     @property
     def state(self) -> Path:
@@ -138,6 +295,7 @@ SECTIONS: dict[str, type] = {
     "model": ModelSettings,
     "gate": GateSettings,
     "serving": ServingSettings,
+    "records": RecordSettings,
 }
 LISTS = ("gate",)
 
@@ -152,12 +310,14 @@ def open_project(start: Path | None = None, environment: str | None = None) -> P
     """
     file = _find((start or Path.cwd()).resolve())
     environment = environment or os.environ.get("CHARKHA_ENV") or "local"
-    return _build(file.parent, Definition(file, SECTIONS, LISTS).tables(environment), environment)
+    definition = Definition(file, SECTIONS, LISTS)
+    where = partial(definition.where, environment)
+    return _build(file.parent, definition.tables(environment), environment, where)
 
 
 def default_project(root: Path) -> Project:
     """Return a project of which nothing was defined: for notebooks and tests."""
-    return _build(root.resolve(), {}, "local")
+    return _build(root.resolve(), {}, "local", lambda section, key: FILE)
 
 
 def resolve_secret(reference: str) -> str:
@@ -180,6 +340,23 @@ def resolve_secret(reference: str) -> str:
         ) from e
 
 
+def read_secret(project: Project, section: str, key: str) -> str | None:
+    """Return what a secret of charkha.toml refers to; None where nothing was set.
+
+    Raises:
+        ProjectError: there is no such variable or file; says which line wants it.
+    """
+    reference = getattr(getattr(project, section), key)
+    if reference is None:
+        return None
+    try:
+        return resolve_secret(reference)
+    except UserError as e:
+        definition = Definition(project.root / FILE, SECTIONS, LISTS)  # again, for its line alone
+        where = definition.where(project.environment, section, key)
+        raise _wanted(e, f"[{section}] {key}", where) from e
+
+
 def _find(start: Path) -> Path:
     for folder in (start, *start.parents):
         if (folder / FILE).is_file():
@@ -189,14 +366,17 @@ def _find(start: Path) -> Path:
     )
 
 
-def _build(root: Path, tables: Mapping[str, Any], environment: str) -> Project:
+def _build(root: Path, tables: Mapping[str, Any], environment: str, where: _Where) -> Project:
     name = tables.get("project", {}).get("name") or root.name
 
     def read(section: str, kind: type) -> object:
         given = tables.get(section, ())
         if section in LISTS:
             return tuple(kind(**_values(kind, item, root, name)) for item in given)
-        return kind(**_values(kind, given or {}, root, name))
+        values = _values(kind, given or {}, root, name)
+        if kind is TrackingSettings:
+            values["uri"] = _tracking_uri(values["uri"], where)
+        return kind(**values)
 
     sections: dict[str, Any] = {
         section: read(section, kind) for section, kind in SECTIONS.items() if kind is not Project
@@ -221,14 +401,40 @@ def _values(kind: type, given: Mapping[str, Any], root: Path, name: str) -> dict
             value = Path(absolute) if declared.type == "Path" else absolute
         elif (marks.get("url") or marks.get("secret")) and value is not None:
             value = _absolute_reference(value, root)
-        if marks.get("url") and is_reference(value):
-            value = resolve_secret(value)
+        if isinstance(value, list):
+            value = tuple(value)
         values[declared.name] = float(value) if isinstance(by_default, float) else value
     return values
 
 
+def _tracking_uri(given: str, where: _Where) -> str:
+    """Return the address, where `given` is a reference the one that it stands for."""
+    if not is_reference(given):
+        return given
+    try:
+        uri = resolve_secret(given)
+    except UserError as e:
+        raise _wanted(e, "[tracking] uri", where("tracking", "uri")) from e
+    if problem := TrackingSettings.problem({"uri": uri}):
+        raise ProjectError(  # its fix would repeat the address, which may have a password in it
+            f"{problem[1]}: {given} is no address",
+            where=where("tracking", "uri"),
+            fix="let it be sqlite:///FILE, http(s)://… or postgresql://…",
+        )
+    return uri
+
+
+def _wanted(error: UserError, setting: str, where: str) -> ProjectError:
+    return ProjectError(f"{error.what}, and {setting} wants it", where=where, fix=error.fix)
+
+
+def _offered(group: str) -> list[str]:
+    """Return the names of backends that others install; late, as reading them all costs 30 ms."""
+    return [point.name for point in import_module("importlib.metadata").entry_points(group=group)]
+
+
 def _absolute(path: str, root: Path) -> str:
-    return path if "://" in path else str(root / Path(path).expanduser())
+    return path if "://" in path else str(root / os.path.expanduser(path))
 
 
 def _absolute_reference(value: str, root: Path) -> str:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from charkha import __version__
+from charkha import __version__, errors
 from charkha.cli import main as cli
 from charkha.cli import show
 from charkha.cli.arguments import parser, subcommand, subcommands
-from charkha.errors import DONE, THEY, USAGE, WE, YOU, Refused, Unavailable
+from charkha.errors import DONE, THEY, USAGE, WE, YOU, MissingExtra, Refused, Unavailable
+from charkha.pipeline import distributions
 
 
 def charkha(*arguments, **options):
@@ -109,6 +110,27 @@ def test_a_missing_library_is_no_bug(command, capsys):
     command(raising(ModuleNotFoundError("No module named 'pandas'", name="pandas")))
     assert cli.main(["doctor"]) == YOU
     assert "pip install 'charkha[local]'" in capsys.readouterr().err
+
+
+def test_a_missing_library_of_one_extra_is_that_extras(command, capsys):
+    command(raising(ModuleNotFoundError("No module named 'xgboost'", name="xgboost")))
+    assert cli.main(["doctor"]) == YOU
+    assert "pip install 'charkha[xgboost]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("extra", "wanted"),
+    [("dvc", "local"), ("tables", "local"), ("serving", "serving"), ("s3", "s3")],
+)
+def test_who_lacks_one_part_of_a_turn_of_the_wheel_is_told_of_all(extra, wanted):
+    error = MissingExtra("it", extra)
+    assert error.fix == f"pip install 'charkha[{wanted}]'"
+    assert error.extra == extra
+
+
+def test_what_is_told_together_are_parts_of_the_local_extra():
+    parts = distributions.extras()
+    assert all(parts[extra] <= parts["local"] for extra in errors._TOGETHER)
 
 
 def test_a_missing_module_of_ours_is_a_bug(command, capsys):

@@ -36,6 +36,17 @@ def subcommand(
     return made
 
 
+def count(text: str) -> int:
+    """Read an option that counts something, for argparse: a whole number from 1 on."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return number
+
+
 class _Looks(TypedDict):
     description: str
     epilog: str

@@ -21,7 +21,10 @@ COMMANDS = {  # name, which is also the module's, and what `--help` says about i
     "data": "add, check, compare and restore versions of datasets",
     "models": "list, compare, promote and roll back versions of models",
     "serve": "answer requests with a model",
+    "keys": "make, list and revoke the API keys of a server",
     "predict": "predict the rows of a file with a model",
+    "records": "show what a model predicted, and what turned out to be true",
+    "feedback": "keep what turned out to be true of predictions, from a file",
     "doctor": "say what is missing here, and the line that repairs it",
 }
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + SIGINT, 128 + SIGPIPE: what a shell expects
@@ -122,7 +125,8 @@ def _of_this_machine(error: Exception) -> UserError | None:
     """Return what a person can do about an error that no code of ours could have foreseen."""
     failed: UserError | None = None
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("charkha"):
-        failed = UserError(f"{error.name} is not installed", fix="pip install 'charkha[local]'")
+        fix = import_module("charkha.pipeline.distributions").install_line(error.name or "")
+        failed = UserError(f"{error.name} is not installed", fix=fix)
     elif isinstance(error, OSError) and error.errno in _REMEDIES:
         where = f" ({error.filename})" if error.filename else ""
         failed = UserError(f"{error.strerror}{where}", fix=_REMEDIES[error.errno])
