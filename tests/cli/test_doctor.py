@@ -83,6 +83,14 @@ def test_a_library_of_the_local_extra_is_always_needed(project, monkeypatch):
     assert findings()["dvc"].fix == "pip install 'charkha[dvc]'"
 
 
+def test_several_missing_parts_of_the_local_extra_are_told_at_once(project, monkeypatch):
+    there = doctor._installed
+    lost = {"dvc", "pandera"}
+    monkeypatch.setattr(doctor, "_installed", lambda name: name not in lost and there(name))
+    found = findings()
+    assert found["dvc"].fix == found["checks"].fix == "pip install 'charkha[local]'"
+
+
 def test_a_tracking_server_that_does_not_answer_is_missing(project):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: a refused connection

@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import io
 import socket
@@ -8,12 +9,14 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from charkha.data.blobs import open_blobs
 from charkha.data.blobs.contract import BlobStoreContract
 from charkha.data.blobs.local import LocalBlobs
 from charkha.data.blobs.memory import MemoryBlobs
 from charkha.data.blobs.nearby import NearbyBlobs
 from charkha.data.blobs.s3 import S3Blobs
-from charkha.errors import Damaged, NotFound, Unavailable, UserError
+from charkha.errors import BackendError, Damaged, NotFound, ProjectError, Unavailable, UserError
+from charkha.project import open_project
 
 LARGE = bytes(range(256)) * 80_000  # 20 MB: more than one part
 
@@ -145,6 +148,34 @@ def test_a_connection_that_breaks_while_a_blob_is_read_is_unavailable():
         with store.open("0" * 64) as blob, pytest.raises(Unavailable, match="s3://bucket"):
             blob.read()
         server.shutdown()
+
+
+def test_the_keys_of_a_project_are_what_their_references_stand_for(tmp_path, monkeypatch):
+    signed = []
+
+    class Signed(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            signed.append(self.headers["Authorization"])
+            self.send_response(404)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Signed) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        (tmp_path / "charkha.toml").write_text(
+            f"[blobs]\nurl = 's3://bucket'\nendpoint_url = 'http://127.0.0.1:{server.server_port}'\n"
+            "access_key = 'env:OUR_ID'\nsecret_key = 'file:key'\n"
+        )
+        with pytest.raises(ProjectError, match=r"charkha.toml:4: .*OUR_ID is not set"):
+            open_blobs(open_project(tmp_path))
+        monkeypatch.setenv("OUR_ID", "our-id")
+        (tmp_path / "key").write_text("not-a-secret")
+        with contextlib.suppress(BackendError):
+            open_blobs(open_project(tmp_path)).size("0" * 64)
+        server.shutdown()
+    assert "Credential=our-id/" in signed[0]
 
 
 def test_a_url_without_a_bucket_is_refused_at_once():

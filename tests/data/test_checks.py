@@ -35,6 +35,11 @@ def rules(tmp_path):
     return rules
 
 
+def test_a_byte_order_mark_is_no_part_of_the_rules(tmp_path):
+    (tmp_path / "ames.checks.toml").write_text("min_rows = 2\n", encoding="utf-8-sig")
+    assert read_rules(tmp_path / "ames.checks.toml").min_rows == 2
+
+
 def broken(text_rules, frame=FRAME):
     return [str(failure) for failure in failures(frame, text_rules)]
 

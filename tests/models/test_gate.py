@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -82,7 +84,25 @@ class TestComparison:
         verdict = decide(BETTER, scored(NOISE), scored(NOISE))
         assert not verdict.passed
         assert verdict.rules[0].difference == verdict.rules[0].low == verdict.rules[0].high == 0
-        assert "the same" in verdict.because[0]
+        assert verdict.because[0].endswith("600 rows: the same, and better was asked")
+        assert "-0" not in json.dumps(verdict.as_json())
+
+    def test_equal_predictions_are_told_by_how_much_better_was_asked(self):
+        rule = Gate("rmse", better_than="champion", by=500)
+        verdict = decide(rule, scored(NOISE), scored(NOISE))
+        assert verdict.because[0].endswith("the same, and better by more than 500 was asked")
+        kind = decide(Gate("rmse", better_than="champion", by=-500), scored(NOISE), scored(NOISE))
+        assert kind.passed
+        assert kind.because[0].endswith("the same, 95 % interval 0 to 0, all above -500")
+
+    def test_an_interval_that_ends_at_the_limit_would_have_to_lie_above_it(self):
+        evidence = Evidence(
+            candidate=Estimate(value=9, low=8, high=10),
+            champion=12,
+            improvement=Estimate(value=3, low=0, high=5),
+        )
+        verdict = judge(case(REIGNING), [BETTER], {"rmse": evidence})
+        assert verdict.because[0].endswith("the interval's lower end would have to lie above it")
 
     def test_the_champions_own_package_is_said_to_be_itself(self):
         verdict = decide(BETTER, scored(NOISE), scored(NOISE), same=True)

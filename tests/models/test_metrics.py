@@ -11,6 +11,7 @@ from charkha.errors import DataError, UserError
 from charkha.models.metrics import METRICS, metric
 from charkha.models.predictions import Predictions
 from charkha.models.scores import score, statistic
+from charkha.project import BETTER
 
 RNG = np.random.default_rng(7)
 N = 400
@@ -111,6 +112,10 @@ def test_the_declared_direction_is_the_true_one(name):
         right = Predictions(values=truth, probabilities=sure, classes=said.classes)
         better, worse = score(name, truth, right), score(name, truth, said)
     assert METRICS[name].improvement(better, worse) > 0
+
+
+def test_the_projects_file_knows_the_same_metrics_and_which_way_is_better():
+    assert {name: metric.better for name, metric in METRICS.items()} == BETTER
 
 
 def test_an_unknown_metric_gets_a_suggestion():

@@ -55,7 +55,7 @@ def test_the_twin_answers_alike(package):
 
 def test_a_wrong_value_in_a_csv_is_named_with_its_row(package):
     rows = read_rows(b"area,zip\n1,2\nwide,3\n", "csv", "rows.csv")
-    with pytest.raises(DataError, match="column 'area', row 2: 'wide' is not a double"):
+    with pytest.raises(DataError, match="column 'area', row 2: 'wide' is not a number"):
         score_rows(package, rows)
 
 
@@ -162,7 +162,8 @@ class TestCommand:
         ("content", "says"),
         [
             ("area\n5\n", "column 'zip' is missing"),
-            ("area,zip\n5,north\n", "row 1: 'north' is not a long"),
+            ("area,zip\n5,north\n", "row 1: 'north' is not a whole number"),
+            ("area,zip\n5,1e30\n", "row 1: '1e30' does not fit into 64 bits"),
             ("area,zip\n", "has no rows"),
             ("", "is empty"),
         ],
@@ -179,6 +180,13 @@ class TestCommand:
     def test_a_file_that_is_not_there_is_said_so(self, made, capsys):
         assert main(["predict", str(made.path), "nowhere.csv"]) == 1
         assert "there is no file nowhere.csv" in capsys.readouterr().err
+
+    def test_a_folder_is_no_file(self, made, rows, tmp_path, capsys):
+        assert main(["predict", str(made.path), str(tmp_path)]) == 1
+        assert f"{tmp_path} is a folder\n  → give one file of rows" in capsys.readouterr().err
+        (tmp_path / "said.csv").mkdir()
+        assert main(["predict", str(made.path), rows, "-o", str(tmp_path / "said.csv")]) == 1
+        assert "said.csv is a folder\n  → give the name of a file in it" in capsys.readouterr().err
 
     def test_a_folder_that_is_not_there_keeps_nothing(self, made, rows, tmp_path, capsys):
         into = tmp_path / "no" / "said.csv"

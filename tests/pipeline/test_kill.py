@@ -74,7 +74,7 @@ def test_a_run_that_is_killed_is_finished_by_the_next_one(project, workers, kill
     finish(launch(project, workers))
     longest = time.monotonic() - began
     right = digests(project)
-    chance = random.Random(workers)  # noqa: S311  # it has to be repeatable
+    chance = random.Random(workers)  # it has to be repeatable
     for _ in range(kills):
         for folder in ("blobs", "last", "locks"):
             subprocess.run(["rm", "-rf", project / ".charkha" / folder], check=True)

@@ -1,11 +1,13 @@
 """How a run goes: fan-out, workers, retries, timeouts, damage, and everything that is said."""
 
 import json
+import re
 import sys
 
 import pytest
 
 from charkha.errors import CharkhaError, ProjectError, StepFailed, UserError
+from charkha.pipeline.parameters import typed
 from charkha.pipeline.runs import list_runs, read_run
 from charkha.project import open_project
 
@@ -348,12 +350,43 @@ def test_a_wrong_definition_is_said_with_its_place(workshop, text, message):
 
 
 @pytest.mark.parametrize(
+    ("module", "fix"),
+    [
+        ("sklearn", "pip install 'charkha[local]'"),
+        ("xgboost", "pip install 'charkha[xgboost]'"),
+        ("boto3", "pip install 'charkha[s3]'"),
+        ("cv2", "pip install opencv-python-headless; if it is yours: put cv2.py in {root}"),
+        ("nowhere", "pip install nowhere; if it is yours: put nowhere.py in {root}"),
+        ("json.nowhere", "mend the file; `python pipeline.py` shows the traceback"),
+    ],
+)
+def test_a_module_that_is_missing_comes_with_the_line_that_brings_it(
+    workshop, monkeypatch, module, fix
+):
+    if "." not in module:
+        monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    project(workshop, f"import {module}\n")
+    with pytest.raises(ProjectError, match="cannot be imported") as e:
+        workshop.run()
+    assert e.value.fix == fix.format(root=workshop.root)
+
+
+def test_a_module_of_the_projects_own_package_is_not_to_be_installed(workshop):
+    workshop.write("features/__init__.py", "")
+    project(workshop, "import features.build\n")
+    with pytest.raises(ProjectError, match="features.build") as e:
+        workshop.run()
+    assert "mend the file" in e.value.fix
+
+
+@pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"plsu": 1}, "did you mean 'plus'"),
-        ({"plus": "many"}, "'many' is no int"),
-        ({"plus": 1.5}, "1.5 is no int"),
-        ({"plus": True}, "True is no int"),
+        ({"plsu": 1}, "pipeline 'main': no parameter is called 'plsu'"),
+        ({"plus": "many"}, "parameter 'plus': 'many' is not a whole number"),
+        ({"plus": 1.5}, "1.5 is not a whole number"),
+        ({"plus": True}, "True is not a whole number"),
     ],
 )
 def test_a_wrong_parameter_is_said_before_anything_runs(workshop, given, message):
@@ -361,6 +394,21 @@ def test_a_wrong_parameter_is_said_before_anything_runs(workshop, given, message
     with pytest.raises(ProjectError) as e:
         workshop.run(**given)
     assert message in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "declared", "says"),
+    [
+        ("abc", float, "'abc' is not a number"),
+        ("abc", bool, "'abc' is not true or false"),
+        ("[1", list, "'[1' is not a list"),
+        ("[1]", dict, "'[1]' is not an object of JSON"),
+        (5, str, "5 is not text"),
+    ],
+)
+def test_a_type_is_told_in_words(value, declared, says):
+    with pytest.raises(ProjectError, match=re.escape(says)):
+        typed(value, declared, "here")
 
 
 @pytest.mark.parametrize(

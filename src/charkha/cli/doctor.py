@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -10,19 +11,23 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from pathlib import Path
+from shlex import quote
 from typing import Literal
+from urllib.parse import unquote
 
 from charkha.cli import show
 from charkha.cli.arguments import parser
 from charkha.data.blobs import open_blobs
 from charkha.errors import DONE, YOU, CharkhaError, ProjectError
+from charkha.models.registries.sqlite import SqliteRegistry
 from charkha.models.registry import list_versions
+from charkha.pipeline.distributions import extras
 from charkha.pipeline.inotify import Watch
 from charkha.project import FILE, Project, open_project
 
 _LOW_DISK_BYTES = 2_000_000_000  # a run's artifacts and MLflow's copies of a few models
 _MARKS = {"fine": "✓", "missing": "✗", "absent": "-"}
-_REQUIREMENT = re.compile(r"""(?P<name>[\w.-]+).*extra\s*==\s*["'](?P<extra>[\w-]+)["']""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,23 +114,21 @@ def _said(*command: str) -> str:
 
 def _extras(*, s3: bool) -> Iterator[Finding]:
     """Hold what is installed against the extras of our own metadata; versions are pip's affair."""
-    extras: dict[str, set[str]] = {}
-    for requirement in metadata.requires("charkha") or ():
-        if match := _REQUIREMENT.fullmatch(requirement):
-            extras.setdefault(match["extra"], set()).add(match["name"])
-    local = extras.pop("local")
-    for extra, distributions in extras.items():
-        if extra in ("test", "check"):  # for who works on Charkha itself
-            continue
+    offered = extras()
+    local = offered.pop("local", set())
+    needed = [extra for extra, names in offered.items() if names <= local]
+    several = sum(any(not _installed(name) for name in offered[extra]) for extra in needed) > 1
+    for extra, distributions in offered.items():
         lacking = ", ".join(sorted(name for name in distributions if not _installed(name)))
         if not lacking:
             yield Finding(name=extra, state="fine", says="installed")
-        elif distributions <= local or (extra == "s3" and s3):
+        elif extra in needed or (extra == "s3" and s3):
+            wanted = "local" if several and extra in needed else extra
             yield Finding(
                 name=extra,
                 state="missing",
                 says=f"not installed: {lacking}",
-                fix=f"pip install 'charkha[{extra}]'",
+                fix=f"pip install 'charkha[{wanted}]'",
             )
         else:
             yield Finding(
@@ -165,12 +168,44 @@ def _blobs(project: Project) -> Finding:
 def _tracking(project: Project) -> Finding:
     try:
         versions = list_versions(project)
+        moved_from = _moved_from(project)
     except (CharkhaError, OSError) as e:
         return _refused("tracking", "MLflow does not answer, so runs wait to be recorded", e)
+    if moved_from is not None:
+        return _moved(project, moved_from)
     return Finding(
         name="tracking",
         state="fine",
         says=f"{_without_password(project.tracking.uri)} has {len(versions)} model versions",
+    )
+
+
+def _moved_from(project: Project) -> Path | None:
+    """Return where the project was when MLflow kept the addresses of its files, if not here."""
+    uri, artifacts = project.tracking.uri, Path(project.tracking.artifacts)
+    database = Path(uri.removeprefix("sqlite:///"))
+    if not all(path.is_relative_to(project.root) for path in (database, artifacts)):
+        return None
+    inside = f"/{artifacts.relative_to(project.root)}"
+    for place in SqliteRegistry(uri).places(project.tracking.experiment):
+        path = Path(unquote(place.removeprefix("file://")))
+        here = any(p.is_relative_to(project.root) for p in (path, path.resolve()))  # or by a link
+        if path.is_absolute() and not here:
+            return Path(str(path).rpartition(inside)[0] or path)
+    return None
+
+
+def _moved(project: Project, was: Path) -> Finding:
+    page = "«When a project was moved» in docs/how-to/tracking.md of Charkha"
+    link = f"ln -s {quote(str(project.root))} {quote(str(was))}"
+    if not was.parent.is_dir():
+        link = f"mkdir -p {quote(str(was.parent))} && {link}"
+    return Finding(
+        name="tracking",
+        state="missing",
+        says=f"MLflow's files stand under {was}, where this project was: MLflow cannot load its "
+        "models from here, and new runs write there",
+        fix=f"see {page}" if os.path.lexists(was) else f"{link}; or for good: see {page}",
     )
 
 

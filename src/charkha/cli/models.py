@@ -11,6 +11,7 @@ from charkha.cli import show
 from charkha.cli.arguments import parser, subcommand, subcommands
 from charkha.data.late import late
 from charkha.errors import DONE
+from charkha.models import verdict
 from charkha.models.comparing import Change, Facts, compare, facts
 from charkha.models.registry import find_version, list_versions
 from charkha.project import Project, open_project
@@ -149,16 +150,15 @@ def _diff(project: Project, given: argparse.Namespace) -> None:
 
 def _promote(project: Project, given: argparse.Namespace) -> None:
     promotion = late("charkha.models.promotion", extra="mlflow")
-    with show.working(f"promoting {given.version} in MLflow"):
-        moved = promotion.promote(project, given.version, given.because, force=given.force)
+    moved = promotion.promote(
+        project, given.version, given.because, force=given.force, working=show.working
+    )
     _tell(moved, given)
 
 
 def _rollback(project: Project, given: argparse.Namespace) -> None:
     promotion = late("charkha.models.promotion", extra="mlflow")
-    with show.working(f"rolling {given.name} back in MLflow"):
-        moved = promotion.roll_back(project, given.name, given.because)
-    _tell(moved, given)
+    _tell(promotion.roll_back(project, given.name, given.because, working=show.working), given)
 
 
 def _tell(moved: Moved, given: argparse.Namespace) -> None:
@@ -181,18 +181,25 @@ def _tell(moved: Moved, given: argparse.Namespace) -> None:
 
 def _change(change: Change) -> str:
     if change.before is None:
-        return f"+ {change.name} {change.after}"
+        return f"+ {change.name} {_number(change.after)}"
     if change.after is None:
-        return f"- {change.name} {change.before}"
+        return f"- {change.name} {_number(change.before)}"
     if isinstance(change.before, float) and isinstance(change.after, float):
+        before, after = verdict.show(change.before), verdict.show(change.after)
         gap = change.after - change.before
-        return f"  {change.name} {change.before:,.6g} → {change.after:,.6g} ({gap:+,.4g})"
+        return f"  {change.name} {before} → {after} ({'+' * (gap > 0)}{verdict.show(gap)})"
     return f"  {change.name} {change.before} → {change.after}"
+
+
+def _number(value: object) -> object:
+    return verdict.show(value) if isinstance(value, float) else value
 
 
 def _scores(version: ModelVersion) -> str:
     scores = json.loads(version.tags.get("charkha.metrics", "{}"))
-    return ", ".join(f"{name} {value:,.4g}" for name, value in scores.get("test", {}).items())
+    return ", ".join(
+        f"{name} {verdict.show(value)}" for name, value in scores.get("test", {}).items()
+    )
 
 
 def _data(version: ModelVersion) -> str:

@@ -34,6 +34,8 @@ def main(arguments: list[str]) -> int:
     made.add_argument("-o", "--output", metavar="FILE", help="write the predictions there")
     given = made.parse_args(arguments)
 
+    _check_no_folder(given.file, "give one file of rows")
+    _check_no_folder(given.output, "give the name of a file in it")
     form = format_of(given.file, given.format)
     into = format_of(given.output, None) if given.output else None
     scoring = import_module("charkha.models.scoring")  # late: it brings pandas
@@ -78,8 +80,11 @@ def _read(file: str) -> bytes:
         return Path(file).read_bytes()
     except FileNotFoundError as e:
         raise DataError(f"there is no file {file}", fix="give a CSV, Parquet or JSONL file") from e
-    except IsADirectoryError as e:
-        raise DataError(f"{file} is a folder", fix="give one file of rows") from e
+
+
+def _check_no_folder(file: str | None, fix: str) -> None:
+    if file and file != "-" and Path(file).is_dir():
+        raise UserError(f"{file} is a folder", fix=fix)
 
 
 def _write(file: str, data: bytes) -> None:

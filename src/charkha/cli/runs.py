@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from charkha.cli import show
-from charkha.cli.arguments import parser
+from charkha.cli.arguments import count, parser
 from charkha.cli.stories import as_lines, run_as_json
 from charkha.errors import DONE, THEY
 from charkha.models import tracker
+from charkha.models.recording import shown
 from charkha.pipeline.runs import Run, list_runs, read_run
 from charkha.project import Project, open_project
 
@@ -17,7 +18,7 @@ def main(arguments: list[str]) -> int:
     options.add_argument(
         "run", nargs="?", help="a run (or how it begins, or `last`); `sync` fills MLflow"
     )
-    options.add_argument("--limit", type=int, default=20, metavar="N", help="how many (20)")
+    options.add_argument("--limit", type=count, default=20, metavar="N", help="how many (20)")
     given = options.parse_args(arguments)
     project = open_project(environment=given.env)
     if given.run == "sync":
@@ -57,7 +58,8 @@ def _show(run: Run, *, as_json: bool) -> None:
     print(f"{show.bold(run.id)}  {run.status} in {show.duration(run.seconds)}")
     if run.started:
         print(f"  pipeline  {run.started.pipeline}  ({run.started.environment})")
-        print(f"  params    {run.started.params or 'none'}")
+        params = (f"{name}={shown(value)}" for name, value in run.started.params.items())
+        print(f"  params    {', '.join(params) or 'none'}")
         for name, version in run.started.datasets.items():
             print(f"  data      {name}@{version}")
         print(f"  commit    {run.started.commit or 'not in git'}")

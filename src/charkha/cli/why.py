@@ -5,7 +5,8 @@ from __future__ import annotations
 from charkha.cli import show
 from charkha.cli.arguments import parser
 from charkha.cli.stories import explained, run_as_json, step_as_json
-from charkha.errors import DONE, NotFound
+from charkha.definition import nearest
+from charkha.errors import DONE, UserError
 from charkha.pipeline.runs import Run, StepStory, read_run
 from charkha.project import Project, open_project
 
@@ -31,8 +32,10 @@ def main(arguments: list[str]) -> int:
 
 def _step(run: Run, wanted: str) -> StepStory:
     if wanted not in run.steps:
-        raise NotFound(
-            f"run {run.id} has no step {wanted!r}", fix=f"its steps are: {', '.join(run.steps)}"
+        meant = nearest(wanted, run.steps)
+        raise UserError(
+            f"run {run.id} has no step {wanted!r}",
+            fix=f"did you mean {meant!r}?" if meant else f"its steps are: {', '.join(run.steps)}",
         )
     return run.steps[wanted]
 

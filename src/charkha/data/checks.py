@@ -107,7 +107,7 @@ def read_rules(file: Path) -> Rules:
         ProjectError: it is not TOML, or says what is no rule; with the line.
     """
     try:
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8-sig")
         declared = tomllib.loads(text)
     except FileNotFoundError as e:
         raise DataError(

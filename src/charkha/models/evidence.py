@@ -84,10 +84,11 @@ def baseline(truth: Truth, like: Predictions, rows: int) -> Predictions:
 def _paired(rule: Gate, metric: Metric, score: Statistic, other: Scored) -> Estimate:
     """Return the improvement over `other`, both resampled together."""
     reference = other.statistic(rule.metric)
-    sign = -1.0 if metric.better == "lower" else 1.0
+    lower = metric.better == "lower"
 
-    def gain(weights: Floats) -> Floats:
-        return sign * (score(weights) - reference(weights))
+    def gain(weights: Floats) -> Floats:  # a difference and no product, which could be -0
+        mine, its = score(weights), reference(weights)
+        return its - mine if lower else mine - its
 
     rows = len(other.truth)
     return estimate(float(gain(np.ones((1, rows)))[0]), _draw(rule, gain, rows), rule.confidence)

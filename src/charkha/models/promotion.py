@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from getpass import getuser
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from charkha.project import Project
 
 
+# Entered with what is being done, while aliases are moved: `show.working` of the command line.
+Working = Callable[[str], AbstractContextManager[None]]
+
+
 class Moved(NamedTuple):
     """What became of a promotion or a rollback."""
 
@@ -28,7 +34,12 @@ class Moved(NamedTuple):
 
 
 def promote(
-    project: Project, reference: str, because: str | None = None, *, force: bool = False
+    project: Project,
+    reference: str,
+    because: str | None = None,
+    *,
+    force: bool = False,
+    working: Working | None = None,
 ) -> Moved:
     """Make the version champion, as `reference` names it (`house-prices@3`, `…@challenger`).
 
@@ -43,10 +54,13 @@ def promote(
         raise UserError("--force needs a reason", fix='add --because "…"')
     version = find_version(project, reference)
     plan = aliasing.on_promotion(list_versions(project, version.name), version, force=force)
-    return _carry_out(project, "promotion", version.name, plan, because)
+    moving = working(f"promoting {version} in MLflow") if working else nullcontext()
+    return _carry_out(project, "promotion", version.name, plan, because, moving)
 
 
-def roll_back(project: Project, name: str, because: str | None = None) -> Moved:
+def roll_back(
+    project: Project, name: str, because: str | None = None, *, working: Working | None = None
+) -> Moved:
     """Make the previous champion champion again.
 
     Raises:
@@ -54,14 +68,24 @@ def roll_back(project: Project, name: str, because: str | None = None) -> Moved:
         Unavailable: the registry did not answer.
     """
     versions = list_versions(project, name) or [find_version(project, name)]
-    return _carry_out(project, "rollback", name, aliasing.on_rollback(name, versions), because)
+    plan = aliasing.on_rollback(name, versions)
+    moving = working(f"rolling {name} back in MLflow") if working else nullcontext()
+    return _carry_out(project, "rollback", name, plan, because, moving)
 
 
-def _carry_out(project: Project, kind: str, name: str, plan: Plan, because: str | None) -> Moved:
+def _carry_out(
+    project: Project,
+    kind: str,
+    name: str,
+    plan: Plan,
+    because: str | None,
+    moving: AbstractContextManager[None],
+) -> Moved:
     before = _champion(project, name)
     if plan.moves:
-        mlflow = import_module("charkha.models.mlflow")  # late: 5 s
-        mlflow.MlflowRegistry(project.tracking.uri).move(name, plan.moves)
+        with moving:
+            mlflow = import_module("charkha.models.mlflow")  # late: 5 s
+            mlflow.MlflowRegistry(project.tracking.uri).move(name, plan.moves)
     champion = _champion(project, name)
     if champion is None:
         raise UserError(

@@ -7,6 +7,7 @@ datetime), so that a package's signature and its MLflow version say the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from typing import Literal
@@ -20,7 +21,7 @@ _INTEGERS: dict[str, tuple[Literal["int32", "int64"], Literal["Int32", "Int64"],
     "integer": ("int32", "Int32", 2**31),
     "long": ("int64", "Int64", 2**63),
 }
-_FLOATS = {"float": np.float32, "double": np.float64}
+_FLOATS: dict[str, type[np.floating]] = {"float": np.float32, "double": np.float64}
 _MISSING_TEXT = {"", "nan", "na", "null", "none"}  # in a number's place; text keeps all but ""
 _FIT_INTO_32_BITS = {"int8", "int16", "int32", "uint8", "uint16"}
 _BOOLEANS = {"true": True, "false": False}
@@ -171,14 +172,25 @@ def _numbers(values: pd.Series, column: Column) -> pd.Series:
         null = values.isna()
     else:
         null = _null(values, _MISSING_TEXT)
-        numbers = pd.to_numeric(values.where(~null, None), errors="coerce")
+        numbers = _read(values.where(~null, None), column)
         booleans = values.map(lambda v: isinstance(v, bool | np.bool_))
         _check(values, column, (numbers.isna() & ~null) | booleans)
     _check_null(values, column, null)
     if column.type in _FLOATS:
-        _check(values, column, pd.Series(np.isinf(numbers.astype(np.float64))))
-        return numbers.astype(_FLOATS[column.type])
+        with np.errstate(over="ignore"):  # what is too large for 32 bits is told with its row
+            floats = numbers.astype(_FLOATS[column.type])
+        _check(values, column, pd.Series(np.isinf(floats)))
+        return floats
     return _whole(values, numbers, column, null)
+
+
+def _read(values: pd.Series, column: Column) -> pd.Series:
+    try:
+        return pd.to_numeric(values, errors="coerce")
+    except OverflowError as e:  # an integer of more than 308 digits, as JSON may have it
+        sizes = values.map(lambda v: v.bit_length() if isinstance(v, int) else 0)
+        row = int(np.argmax(sizes))
+        raise _wrong(column, row, values.iloc[row]) from e
 
 
 def _whole(values: pd.Series, numbers: pd.Series, column: Column, null: pd.Series) -> pd.Series:
@@ -239,23 +251,54 @@ def _check(values: pd.Series, column: Column, bad: pd.Series) -> None:
 
 
 def _wrong(column: Column, row: int, value: object) -> DataError:
-    shown = repr(value if isinstance(value, str) else getattr(value, "item", lambda: value)())
+    plain = value if isinstance(value, str) else getattr(value, "item", lambda: value)()
+    shown = repr(plain)
     shown = shown if len(shown) <= 40 else shown[:37] + "…"
-    article = "an" if column.type == "integer" else "a"
-    return DataError(
-        f"column {column.name!r}, row {row + 1}: {shown} is not {article} {column.type}",
-        fix=f"give {column.name!r} as {_EXAMPLES[column.type]}",
-    )
+    where = f"column {column.name!r}, row {row + 1}: {shown}"
+    kind, example = _WORDS[column.type]
+    if limits := _overstepped(column, plain):
+        bits = 32 if column.type in ("integer", "float") else 64
+        return DataError(
+            f"{where} does not fit into {bits} bits",
+            fix=f"give {column.name!r} as {kind} from {limits[0]} to {limits[1]}",
+        )
+    return DataError(f"{where} is not {kind}", fix=f"give {column.name!r} as {kind}{example}")
 
 
-_EXAMPLES = {
-    "integer": "a whole number, such as 3",
-    "long": "a whole number, such as 3",
-    "float": "a number, such as 3.5",
-    "double": "a number, such as 3.5",
-    "string": 'text, such as "North"',
-    "boolean": "true or false",
-    "datetime": "a date in ISO 8601, such as 2008-06-01",
+def _overstepped(column: Column, value: object) -> tuple[str, str] | None:
+    """Return the limits of a column's type where `value` is such a number, and beyond them."""
+    number = None if isinstance(value, bool) else _number(str(value))
+    if number is None:
+        return None
+    if column.type in _INTEGERS:
+        beyond = _INTEGERS[column.type][2]
+        whole = number == float("inf") or number == float("-inf") or number % 1 == 0
+        out = whole and not -beyond <= number < beyond
+        return (f"{-beyond:,}", f"{beyond - 1:,}") if out else None
+    if column.type in _FLOATS:
+        most = float(np.finfo(_FLOATS[column.type]).max)
+        return (f"{-most:.2g}", f"{most:.2g}") if abs(number) > most else None
+    return None
+
+
+def _number(text: str) -> float | None:
+    """Return the number, exactly where it is whole; None for all else, infinity by name too."""
+    if text.strip().lower().lstrip("+-")[:3] in ("inf", "nan"):
+        return None
+    for read in (int, float):
+        with suppress(ValueError):
+            return read(text)
+    return None
+
+
+_WORDS = {
+    "integer": ("a whole number", ", such as 3"),
+    "long": ("a whole number", ", such as 3"),
+    "float": ("a number", ", such as 3.5"),
+    "double": ("a number", ", such as 3.5"),
+    "string": ("text", ', such as "North"'),
+    "boolean": ("true or false", ""),
+    "datetime": ("a date in ISO 8601", ", such as 2008-06-01"),
 }
 
 

@@ -194,21 +194,28 @@ def _comparison(rule: Gate, evidence: Evidence, case: Case) -> RuleResult:
 def _compared(
     rule: Gate, metric: Metric, evidence: Evidence, gain: Estimate, case: Case, champion: Champion
 ) -> str:
-    direction = "better" if gain.value > 0 else "worse"
-    by_how_much = f"{direction} by {show(abs(gain.value))}" if gain.value else "the same"
     subject = (
         f"{metric.of(case.target)} is {show(evidence.candidate.value)} against "
         f"{show(evidence.champion or 0.0)} of the champion (version {champion.version}) on the "
-        f"same {case.rows:,} rows: {by_how_much}, {_interval(rule, gain)}"
+        f"same {case.rows:,} rows"
     )
     if case.same:
         return f"{subject}; it is the champion's own package"
+    asked = f"better by more than {show(rule.by)}" if rule.by else "better"
+    if gain.value == gain.low == gain.high == 0 <= rule.by:
+        return f"{subject}: the same, and {asked} was asked"
+    direction = "better" if gain.value > 0 else "worse"
+    by_how_much = f"{direction} by {show(abs(gain.value))}" if gain.value else "the same"
+    subject = f"{subject}: {by_how_much}, {_interval(rule, gain)}"
     if gain.low > rule.by:
         return f"{subject}, all above {show(rule.by)}"
-    missing = show(rule.by - gain.low)
+    missing = rule.by - gain.low
+    lacking = (
+        f"would have to be {show(missing)} higher" if missing else "would have to lie above it"
+    )
     return (
         f"{subject}; better by more than {show(rule.by)} is not shown: "
-        f"the interval's lower end would have to be {missing} higher"
+        f"the interval's lower end {lacking}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The version of the distribution that an import name comes from, without importing either.
+"""The distribution that an import name comes from: its version, or the line that installs it.
 
 `importlib.metadata` costs 25 ms to import and a second to read an environment of 250 distributions,
 so a name is first looked for among the folders' names; only what is called differently from its
@@ -9,12 +9,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 _SUFFIX = ".dist-info"
+_REQUIREMENT = re.compile(r"""(?P<name>[\w.-]+).*extra\s*==\s*["'](?P<extra>[\w-]+)["']""")
+_OURS = ("test", "check")  # extras for who works on Charkha itself
+_DISTRIBUTIONS = {  # import names that differ, of what a pipeline is likely to import
+    "attr": "attrs",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python-headless",
+    "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv",
+    "PIL": "pillow",
+    "psycopg2": "psycopg2-binary",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "xgboost": "xgboost-cpu",
+    "yaml": "pyyaml",
+}
 
 
 class Distributions:
@@ -67,6 +83,31 @@ class Distributions:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
             partial.write_text(text)
             partial.replace(self._memory)
+
+
+def extras() -> dict[str, set[str]]:
+    """Return what each extra of Charkha installs, by the names of the distributions."""
+    metadata = import_module("importlib.metadata")
+    found: dict[str, set[str]] = {}
+    try:
+        requirements = metadata.requires("charkha") or ()
+    except metadata.PackageNotFoundError:  # a copy of the sources that nobody installed
+        return {}
+    for requirement in requirements:
+        match = _REQUIREMENT.fullmatch(requirement)
+        if match and match["extra"] not in _OURS:
+            found.setdefault(match["extra"], set()).add(match["name"])
+    return found
+
+
+def install_line(module: str) -> str:
+    """Return what to type where `module` cannot be imported: for an extra of ours, if one has it."""
+    package = module.partition(".")[0]
+    distribution = _DISTRIBUTIONS.get(package, package)
+    offered = [extra for extra, names in extras().items() if distribution in names]
+    if offered:
+        return f"pip install 'charkha[{'local' if 'local' in offered else offered[0]}]'"
+    return f"pip install {distribution}"
 
 
 def _asked(package: str) -> str | None:

@@ -31,7 +31,7 @@ def parsed(
         if name not in known:
             meant = nearest(name, known)
             raise ProjectError(
-                f"has no parameter {name!r}",
+                f"no parameter is called {name!r}",
                 where=where,
                 fix=f"did you mean {meant!r}?"
                 if meant
@@ -46,7 +46,9 @@ def parsed(
             values[name] = parameter.default
         else:
             raise ProjectError(
-                f"needs a value for {name!r}", where=where, fix=f"charkha run --param {name}=…"
+                f"parameter {name!r} needs a value",
+                where=where,
+                fix=f"charkha run --param {name}=…",
             )
     return values
 
@@ -91,10 +93,18 @@ def _json_or_text(value: object) -> object:
     return value
 
 
+_WORDS: dict[type, tuple[str, str]] = {
+    int: ("a whole number", "3"),
+    float: ("a number", "0.3"),
+    bool: ("true or false", "true"),
+    str: ("text", '"north"'),
+    list: ("a list", "[1, 2]"),
+    dict: ("an object of JSON", '{"a": 1}'),
+}
+
+
 def _wrong(value: object, declared: type, where: str) -> ProjectError:
-    example = {int: "3", float: "0.3", bool: "true", list: "[1, 2]", dict: '{"a": 1}'}
+    kind, example = _WORDS.get(declared, (f"a {declared.__name__}", "JSON"))
     return ProjectError(
-        f"{value!r} is no {declared.__name__}",
-        where=where,
-        fix=f"give it like this: {example.get(declared, 'JSON')}",
+        f"{value!r} is not {kind}", where=where, fix=f"give it like this: {example}"
     )

@@ -8,12 +8,14 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charkha.errors import CharkhaError, ProjectError
 from charkha.events import Bus, Listener, RunFinished, RunStarted
 from charkha.pipeline import hooks, loaded
+from charkha.pipeline.distributions import install_line
 from charkha.pipeline.engines.local import LocalEngine
 from charkha.pipeline.graph import Graph
 from charkha.pipeline.journal import Journal
@@ -127,13 +129,10 @@ def _imported(path: Path, root: Path) -> object:
     except CharkhaError:
         raise
     except Exception as e:
-        line = _line_in(e, root)
         raise ProjectError(
             f"cannot be imported: {type(e).__name__}: {e}",
-            where=line or path.name,
-            fix=f"pip install {e.name}"
-            if isinstance(e, ModuleNotFoundError) and not str(e.name).startswith("charkha")
-            else "mend the file; `python " + path.name + "` shows the traceback",
+            where=_line_in(e, root) or path.name,
+            fix=_install(e, root) or f"mend the file; `python {path.name}` shows the traceback",
         ) from e
     taken_by = getattr(imported, "__file__", None)
     if taken_by is None or not os.path.samefile(taken_by, path):
@@ -143,6 +142,16 @@ def _imported(path: Path, root: Path) -> object:
             fix="give the file another name; or, for another project, start a new Python",
         )
     return imported
+
+
+def _install(error: Exception, root: Path) -> str | None:
+    """Return what to type for a module that is not there; None where that is not what is wrong."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    package = (name or "charkha").partition(".")[0]
+    if name is None or package == "charkha" or (root / package).is_dir() or find_spec(package):
+        return None
+    line = install_line(name)
+    return line if "charkha[" in line else f"{line}; if it is yours: put {name}.py in {root}"
 
 
 def _line_in(error: BaseException, root: Path) -> str | None:

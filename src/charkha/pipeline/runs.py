@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charkha.data.blobs import open_blobs
-from charkha.errors import NotFound, UserError
+from charkha.definition import nearest
+from charkha.errors import UserError
 from charkha.events import (
     Event,
     Noticed,
@@ -113,7 +114,7 @@ def read_run(run: str, project: Project | None = None) -> Run:
     """Read a run by its id, by an unambiguous beginning of it, or as "last".
 
     Raises:
-        NotFound: there is no such run.
+        UserError: there is no such run, or several begin so.
     """
     project = project or open_project()
     folder = _find(project.state / "runs", run)
@@ -132,11 +133,7 @@ def read_run(run: str, project: Project | None = None) -> Run:
 
 def list_runs(project: Project, limit: int | None = None) -> list[Run]:
     """Return the newest runs first."""
-    try:
-        folders = sorted((project.state / "runs").iterdir(), reverse=True)
-    except FileNotFoundError:
-        return []
-    names = [f.name for f in folders if (f / "journal.jsonl").exists()]
+    names = _ids(project.state / "runs")[::-1]
     return [read_run(name, project) for name in names[:limit]]
 
 
@@ -198,13 +195,25 @@ def _leave(run: Run, how: str) -> None:
             step.how = how
 
 
+def _ids(runs: Path) -> list[str]:
+    """Return the ids of all runs, oldest first."""
+    try:
+        return sorted(f.name for f in runs.iterdir() if (f / "journal.jsonl").exists())
+    except FileNotFoundError:
+        return []
+
+
 def _find(runs: Path, run: str) -> Path:
-    names = sorted(p.name for p in runs.iterdir()) if runs.is_dir() else []
-    if run == "last" and names:
+    names = _ids(runs)
+    if not names:
+        raise UserError("no run yet", fix="charkha run")
+    if run == "last":
         return runs / names[-1]
     matches = [name for name in names if name.startswith(run)]
     if run in matches or len(matches) == 1:
         return runs / (run if run in matches else matches[0])
     if matches:
-        raise NotFound(f"{run!r} is the beginning of {len(matches)} runs", fix="type more of it")
-    raise NotFound(f"no run {run!r}", fix="list the runs: charkha runs")
+        raise UserError(f"{run!r} is the beginning of {len(matches)} runs", fix="type more of it")
+    meant = nearest(run, ["last", *reversed(names)])
+    fix = f"did you mean {meant!r}?" if meant else "list the runs: charkha runs"
+    raise UserError(f"no run {run!r}", fix=fix)

@@ -65,6 +65,17 @@ def test_a_diff_names_scores_and_lines_of_the_card(registered, capsys):
     assert found["metrics"] == [{"name": "test.rmse", "before": 2.0, "after": 3.0}]
 
 
+def test_scores_are_written_alike_by_every_command(project, write_run, capsys, monkeypatch):
+    for slope in (24_123.987, 0.000123456):
+        Tracker(project, write_run(slope=slope)).work()
+    monkeypatch.chdir(project.root)
+    lines = said(capsys, "list").out.splitlines()
+    assert "rmse 0.0001235" in lines[1]
+    assert "rmse 24,124" in lines[2]
+    out = said(capsys, "diff", "prices@1", "prices@2").out
+    assert "test.rmse 24,124 → 0.0001235 (-24,124)" in out
+
+
 def test_a_diff_without_the_package_says_what_it_could_not_compare(registered, capsys):
     for blob in (registered.state / "blobs").glob("*/*"):
         blob.unlink()
@@ -76,7 +87,8 @@ def test_a_diff_without_the_package_says_what_it_could_not_compare(registered, c
 def test_promotion_and_rollback_say_what_they_did(registered, capsys):
     out = said(capsys, "promote", "prices@challenger", "--because", "better").out
     assert out == "prices@2 is the champion, instead of prices@1\n"
-    assert "nothing changed" in said(capsys, "promote", "prices@2").out
+    again = said(capsys, "promote", "prices@2")
+    assert again == ("prices@2 is the champion already: nothing changed\n", "")
     moved = json.loads(said(capsys, "rollback", "prices", "--json").out)
     assert (moved["champion"]["version"], moved["changed"]) == (1, True)
     assert "no previous version" in said(capsys, "rollback", "prices", code=1).err

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from os.path import exists
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from charkha.errors import Unavailable
 from charkha.models.registries.port import PACKAGE, ModelVersion
@@ -20,6 +21,13 @@ _TAGS = """
 _ALIASES = """
     SELECT name, version, alias FROM registered_model_aliases
     WHERE :name IS NULL OR name = :name ORDER BY alias"""
+_PLACES = """
+    SELECT artifact_location FROM experiments WHERE name = :experiment UNION
+    SELECT storage_location FROM model_versions
+    WHERE coalesce(current_stage, '') != 'Deleted_Internal' AND storage_location IS NOT NULL"""
+
+
+_Answer = TypeVar("_Answer")
 
 
 class SqliteRegistry:
@@ -29,11 +37,22 @@ class SqliteRegistry:
         self._path = uri.removeprefix("sqlite:///").partition("?")[0]
 
     def versions(self, name: str | None = None) -> list[ModelVersion]:
+        return self._asked(lambda database: _read(database, {"name": name}))
+
+    def places(self, experiment: str) -> list[str]:
+        """Return the addresses of the files of this experiment and of all versions."""
+        return self._asked(
+            lambda database: [
+                place for (place,) in database.execute(_PLACES, {"experiment": experiment})
+            ]
+        )
+
+    def _asked(self, ask: Callable[[sqlite3.Connection], list[_Answer]]) -> list[_Answer]:
         if not exists(self._path):
             return []
         try:
             with closing(_connect(self._path)) as database:
-                return _read(database, {"name": name})
+                return ask(database)
         except sqlite3.OperationalError as e:
             if "no such table" in str(e):  # MLflow is about to make its schema
                 return []
