@@ -20,6 +20,7 @@ from charkha.errors import Damaged, DataError, UserError
 from charkha.models.asked import Wish
 from charkha.models.build import build_package, make_package
 from charkha.models.package import read_package
+from charkha.models.signature import Column, conform
 
 TARGET = "price"
 
@@ -76,6 +77,7 @@ def test_it_holds_what_a_version_is(package):
         "model.skops",
         "model.onnx",
         "input_example.json",
+        "examples.json",
         "reference.parquet",
         "card.md",
         "plots/residuals.png",
@@ -170,22 +172,42 @@ def test_extra_columns_are_ignored_with_a_notice(package):
         ),
         (
             lambda t: t.assign(area=["1", "2", "two", "3"]),
-            "column 'area', row 3: 'two' is not a double",
+            "column 'area', row 3: 'two' is not a number",
             "a number",
         ),
         (
             lambda t: t.assign(rooms=[1, 2.5, 3, 4]),
-            "column 'rooms', row 2: 2.5 is not a long",
-            "a whole number",
+            "column 'rooms', row 2: 2.5 is not a whole number",
+            "such as 3",
+        ),
+        (
+            lambda t: t.assign(rooms=["1", "2", "99999999999999999999", "3"]),
+            "column 'rooms', row 3: '99999999999999999999' does not fit into 64 bits",
+            "from -9,223,372,036,854,775,808 to 9,223,372,036,854,775,807",
+        ),
+        (
+            lambda t: t.assign(rooms=["1", "2", "3", "-9223372036854775809"]),
+            "column 'rooms', row 4: '-9223372036854775809' does not fit into 64 bits",
+            "from -9,223,372,036,854,775,808",
+        ),
+        (
+            lambda t: t.assign(rooms=pd.Series([1, 10**400, 3, 4], dtype=object)),
+            "column 'rooms', row 2: 1000000000000000000000000000000000000… does not fit",
+            "to 9,223,372,036,854,775,807",
+        ),
+        (
+            lambda t: t.assign(area=["1", "-1e400", "2", "3"]),
+            "column 'area', row 2: '-1e400' does not fit into 64 bits",
+            "a number from -1.8e+308 to 1.8e+308",
         ),
         (
             lambda t: t.assign(area=[True, False, True, True]),
-            "column 'area', row 1: True is not a double",
+            "column 'area', row 1: True is not a number",
             "a number",
         ),
         (
             lambda t: t.assign(area=[1, 2, np.inf, 3]),
-            "column 'area', row 3: inf is not a double",
+            "column 'area', row 3: inf is not a number",
             "a number",
         ),
         (
@@ -195,8 +217,8 @@ def test_extra_columns_are_ignored_with_a_notice(package):
         ),
         (
             lambda t: t.assign(place=["North", 5, "West", "West"]),
-            "column 'place', row 2: 5 is not a string",
-            "text",
+            "column 'place', row 2: 5 is not text",
+            'text, such as "North"',
         ),
         (lambda t: t.head(0), "the table has no rows", "at least one row"),
     ],
@@ -206,6 +228,11 @@ def test_rows_that_do_not_fit_are_named(package, change, says, fix):
         package.predict(change(TEST[INPUTS].head(4).reset_index(drop=True)))
     assert says in refused.value.what
     assert fix in refused.value.fix
+
+
+def test_a_number_too_large_for_32_bits_is_named_and_not_made_infinite():
+    with pytest.raises(DataError, match="row 2: 1e.39 does not fit into 32 bits"):
+        conform(pd.DataFrame({"a": [1.0, 1e39]}), [Column(name="a", type="float")])
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ import pandas as pd
 from charkha.errors import DataError, UserError
 from charkha.models.asked import Asked, Wish
 from charkha.models.card import write_card
+from charkha.models.examples import FILE as EXAMPLES
+from charkha.models.examples import recorded
 from charkha.models.findings import find_out
 from charkha.models.flavours.choice import flavour_of
 from charkha.models.flavours.port import Classes, Flavour
@@ -193,6 +195,7 @@ def _describe(wish: Wish, asked: Asked, model_file: str, twin: Twin) -> Descript
             for part, rows in asked.rows.items()
         },
         input_example="input_example.json",
+        examples=EXAMPLES,
         reference="reference.parquet",
     )
 
@@ -248,6 +251,7 @@ def _write_samples(folder: Path, about: Description, asked: Asked) -> None:
     records = json.loads(example.to_json(orient="records", date_format="iso"))
     text = json.dumps(records, indent=2, ensure_ascii=False)
     (folder / about.input_example).write_text(text + "\n", encoding="utf-8")
+    (folder / EXAMPLES).write_text(recorded(asked), encoding="utf-8")
 
 
 def _rounded(value: float, digits: int) -> float:

@@ -4,6 +4,7 @@
     model.skops          the model (model.txt: LightGBM, model.ubj: XGBoost, model.pkl: pickle)
     model.onnx           its twin, where one agrees with it
     input_example.json   three rows, as a request would carry them
+    examples.json        at most 32 rows, and what the model answered; since format 2
     reference.parquet    at most 1,000 training rows with the target
     card.md, plots/      for people
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from charkha.models.metrics import Task
     from charkha.models.predictions import Predictions, Values
 
-FORMAT = 1
+FORMAT = 2
+_READ = (1, 2)  # formats; 1 has no recorded examples
 DESCRIPTION = "package.json"
 
 
@@ -66,6 +68,7 @@ class Description:
     data: dict[str, dict[str, object]]  # "train" | "test" -> {"rows": 2344, "sha256": …}
     input_example: str
     reference: str
+    examples: str | None = None  # in format 1
 
 
 class ModelPackage:
@@ -144,9 +147,9 @@ def read_package(folder: str | Path, *, allow_pickle: bool = False) -> ModelPack
         ) from e
     except ValueError as e:
         raise Damaged(f"{file} is no JSON: {e}", key=str(file)) from e
-    if described.get("format") != FORMAT:
+    if described.get("format") not in _READ:
         raise UserError(
-            f"{file} has format {described.get('format')!r}, and this Charkha reads {FORMAT}",
+            f"{file} has format {described.get('format')!r}, and this Charkha reads up to {FORMAT}",
             fix="pip install --upgrade charkha",
         )
     about = _description(described, str(file))
