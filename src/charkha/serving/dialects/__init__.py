@@ -1,0 +1,1 @@
+"""How a model is asked over HTTP: the port, and an adapter for each protocol."""
