@@ -28,22 +28,16 @@ def problem(schema, body):
     return caught.value
 
 
-def test_a_row_becomes_columns_and_what_is_left_out_is_nothing(schema):
-    request = schema.decode(json.dumps(ROW).encode())
-    assert request.single
-    assert request.columns == {
-        "area": [1.5],
-        "1st/Floor ~ m²": [3],
-        "district": [None],
-        "built": [None],
-        "rooms": [None],
-        "garage": [None],
-    }
+def test_a_row_has_the_signatures_order_and_what_is_left_out_is_nothing(schema):
+    rows, single = schema.decode(json.dumps(ROW).encode())
+    assert single
+    assert rows == [(1.5, 3, None, None, None, None)]
 
 
 def test_many_rows_keep_their_order(schema):
-    request = schema.decode(json.dumps([{**ROW, "area": n} for n in (3, 1, 2)]).encode())
-    assert (request.single, request.rows, request.columns["area"]) == (False, 3, [3.0, 1.0, 2.0])
+    rows, single = schema.decode(json.dumps([{**ROW, "area": n} for n in (3, 1, 2)]).encode())
+    assert not single
+    assert [row[0] for row in rows] == [3.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize(
@@ -77,12 +71,24 @@ def test_the_detail_for_people_says_row_and_field(schema):
 
 def test_an_empty_text_is_no_value():
     optional = RowSchema([{"name": "a", "type": "string", "required": False}])
-    assert optional.decode(b'{"a": ""}').columns == {"a": [None]}
+    assert optional.decode(b'{"a": ""}') == ([(None,)], True)
     required = RowSchema([{"name": "a", "type": "string", "required": True}])
     assert problem(required, {"a": ""}).errors[0]["pointer"] == "#/a"
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"area": NaN}', b"["])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b'{"area": NaN}',
+        b"[",
+        b'{"unknown":',
+        b'{"district": "\xff"}',
+        b"[" * 100_000,
+    ],
+)
 def test_what_is_no_json_is_a_bad_request(schema, body):
     assert problem(schema, body).status == 400
 
@@ -101,3 +107,21 @@ def test_openapi_names_every_feature_with_its_type(schema):
 def test_a_type_that_no_request_can_carry_is_refused():
     with pytest.raises(UserError, match="column 'photo' is a binary"):
         RowSchema([{"name": "photo", "type": "binary"}])
+
+
+def test_rows_given_as_lists_are_checked_like_objects(schema):
+    assert schema.from_values([[1, 2, "x", None, None, True]]) == [(1.0, 2, "x", None, None, True)]
+    with pytest.raises(Problem) as caught:
+        schema.from_values(
+            [[1, 2, "x", None, None, True], [1, "two", "", None, None, None]], "/data"
+        )
+    assert caught.value.errors[0]["pointer"] == "#/data/1/1st~1Floor ~0 m²"
+    with pytest.raises(Problem, match="length 6"):
+        schema.from_values([[1, 2]])
+
+
+def test_text_stands_for_a_number_only_where_that_is_asked_for(schema):
+    given = [{"area": "1.5", "1st/Floor ~ m²": "3", "garage": "true"}]
+    assert schema.from_records(given, parse=True) == [(1.5, 3, None, None, None, True)]
+    with pytest.raises(Problem, match="got 'str'"):
+        schema.from_records(given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,12 @@ class ServedModel:
     example: list[dict[str, object]]
     predictor: Predictor
 
+    @cached_property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the labels, in the order of the probabilities; None: it predicts numbers."""
+        labels = self.described["classes"]
+        return None if labels is None else tuple(str(label) for label in labels)
+
 
 def load_model(project: Project, version: ModelVersion) -> ServedModel:
     """Load a version: its ONNX twin where it has one, else the model itself.
@@ -43,16 +50,26 @@ def load_model(project: Project, version: ModelVersion) -> ServedModel:
         Damaged: its bytes are gone or are not those that were stored.
         MissingExtra: a library that it needs is not installed.
     """
-    folder = folder_of(project, version)
+    return load_package(
+        folder_of(project, version), version.version, allow_pickle=project.allow_pickle
+    )
+
+
+def load_package(folder: Path, version: int, *, allow_pickle: bool = False) -> ServedModel:
+    """Load a package folder as this version.
+
+    Raises:
+        UserError, Damaged, MissingExtra: as `load_model`.
+    """
     described = json.loads((folder / "package.json").read_text(encoding="utf-8"))
     form = "onnx" if described["onnx"]["file"] else "native"
     return ServedModel(
-        name=version.name,
-        version=version.version,
+        name=described["name"],
+        version=version,
         described=described,
         schema=RowSchema(described["signature"]["inputs"]),
         example=example_rows((folder / described["input_example"]).read_text(encoding="utf-8")),
-        predictor=_predictor(form, folder, described, project.allow_pickle),
+        predictor=_predictor(form, folder, described, allow_pickle),
     )
 
 

@@ -15,9 +15,12 @@ class Problem(Exception):
         title: str,
         detail: str,
         errors: Sequence[dict[str, str]] = (),
+        *,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         super().__init__(detail)
         self.status, self.kind, self.title, self.detail = status, kind, title, detail
+        self.headers = list(headers)  # to be sent beside
         self.errors = list(errors)  # {"detail": …, "pointer": JSON pointer into the body}
 
     def as_json(self) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from charkha.models.package import read_package
-from charkha.serving.predictors.port import Answers, Columns
+from charkha.serving.predictors.port import Answers, Rows
 
 
 class NativePredictor:
@@ -24,15 +24,15 @@ class NativePredictor:
 
     def __init__(self, folder: Path, described: Mapping[str, Any], *, allow_pickle: bool) -> None:
         self._package = read_package(folder, allow_pickle=allow_pickle)
+        self._names = [column["name"] for column in described["signature"]["inputs"]]
         _ = self._package.model
 
-    def predict(self, columns: Columns) -> Answers:
-        said = self._package.answer(pd.DataFrame(dict(columns), dtype=object))
-        if said.probabilities is None or said.classes is None:
+    def predict(self, rows: Rows) -> Answers:
+        table = pd.DataFrame.from_records(list(rows), columns=self._names)
+        said = self._package.answer(table.astype(object))
+        if said.probabilities is None:
             return Answers(said.values.tolist())
-        names = [str(label) for label in said.classes]
-        shares = [dict(zip(names, row, strict=True)) for row in said.probabilities.tolist()]
-        return Answers(said.values.tolist(), shares)
+        return Answers(said.values.tolist(), said.probabilities.tolist())
 
 
 if TYPE_CHECKING:

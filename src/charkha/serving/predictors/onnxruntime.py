@@ -1,8 +1,8 @@
-"""A model's ONNX twin through ONNX Runtime, on plain lists: no pandas, no library of the model."""
+"""A model's ONNX twin through ONNX Runtime: rows into arrays, no pandas, no library of the model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from charkha.errors import Damaged, DataError
 from charkha.models.feeding import fed_by
 from charkha.models.flavours.answers import labels, numbers, one_per_row, spoken
-from charkha.serving.predictors.port import Answers, Columns
+from charkha.serving.predictors.port import Answers, Rows
 
 _DTYPES = {
     "tensor(double)": np.float64,
@@ -30,6 +30,9 @@ _Refusal = (
     _runtime.NotImplemented,
     _runtime.RuntimeException,
 )
+_Column = Mapping[str, Any]
+_Feed = dict[str, NDArray[Any]]
+_Fill = Callable[[Sequence[object]], NDArray[Any]]  # (rows,) -> (rows, 1)
 
 
 class OnnxPredictor:
@@ -44,7 +47,7 @@ class OnnxPredictor:
     def __init__(self, folder: Path, described: Mapping[str, Any], *, allow_pickle: bool) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # sums in one order: the same bits each time
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what it refuses is raised; it need not be printed too
         file = folder / described["onnx"]["file"]
         try:
             self._session = onnxruntime.InferenceSession(
@@ -52,62 +55,82 @@ class OnnxPredictor:
             )
         except _Refusal as e:
             raise Damaged(f"the ONNX twin {file} cannot be loaded: {e}", key=str(file)) from e
-        self._null_text = str(described["onnx"]["null_text"])
-        self._columns = {column["name"]: column for column in described["signature"]["inputs"]}
         self._classes = tuple(described["classes"]) if described["classes"] is not None else None
-        inputs = self._session.get_inputs()
-        self._inputs = [(i.name, i.type) for i in inputs]
-        self._fed_by = fed_by([(i.name, i.shape) for i in inputs], list(self._columns))
         self._outputs = [output.name for output in self._session.get_outputs()]
+        self._feed = self._compile(
+            described["signature"]["inputs"], str(described["onnx"]["null_text"])
+        )
 
-    def predict(self, columns: Columns) -> Answers:
-        rows = len(next(iter(columns.values())))
+    def predict(self, rows: Rows) -> Answers:
         try:
-            said = self._session.run(self._outputs, self._feed(columns))
+            said = self._session.run(self._outputs, self._feed(rows))
         except _Refusal as e:
             raise DataError(f"the model refuses these rows: {e}") from e
-        answers = one_per_row(said[0], rows)
+        answers = one_per_row(said[0], len(rows))
         if self._classes is None:
             return Answers(numbers(answers).tolist())
         if len(said) == 1:
             own = {label: label for label in self._classes}  # ONNX says 1 where the label is True
             return Answers([own.get(label, label) for label in labels(answers).tolist()])
-        found = spoken(said[0], said[1], self._classes, rows)
-        values, shares = found.values.tolist(), found.probabilities
-        if shares is None:
-            return Answers(values)
-        names = [str(label) for label in self._classes]
-        return Answers(values, [dict(zip(names, r, strict=True)) for r in shares.tolist()])
+        found = spoken(said[0], said[1], self._classes, len(rows))
+        shares = None if found.probabilities is None else found.probabilities.tolist()
+        return Answers(found.values.tolist(), shares)
 
-    def _feed(self, columns: Columns) -> dict[str, NDArray[Any]]:
-        if self._fed_by is None:
-            name, kind = self._inputs[0]
-            parts = [self._numbers(columns[column], column) for column in self._columns]
-            return {name: np.column_stack(parts).astype(_DTYPES[kind])}
-        return {
-            name: self._tensor(columns[column], column, kind)
-            for (name, kind), column in zip(self._inputs, self._fed_by, strict=True)
-        }
-
-    def _tensor(self, values: Sequence[object], column: str, kind: str) -> NDArray[Any]:
-        if kind == "tensor(string)":
-            return self._texts(values, column).reshape(-1, 1)
-        return self._numbers(values, column).astype(_DTYPES[kind]).reshape(-1, 1)
-
-    def _numbers(self, values: Sequence[object], column: str) -> NDArray[np.float64]:
-        floats = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
-        if self._columns[column]["type"] == "float":
-            return floats.astype(np.float32).astype(np.float64)  # as precise as it was trained
-        return floats
-
-    def _texts(self, values: Sequence[object], column: str) -> NDArray[np.object_]:
-        known = self._columns[column].get("categories")
-        texts = np.empty(len(values), dtype=object)
-        texts[:] = [
-            self._null_text if v is None or (known is not None and v not in known) else v
-            for v in values
+    def _compile(self, columns: Sequence[_Column], null_text: str) -> Callable[[Rows], _Feed]:
+        """Return what makes the graph's inputs out of rows."""
+        inputs = self._session.get_inputs()
+        fed = fed_by([(i.name, i.shape) for i in inputs], [column["name"] for column in columns])
+        if fed is None:
+            return _matrix(inputs[0].name, _DTYPES[inputs[0].type], columns)
+        named = {column["name"]: (at, column) for at, column in enumerate(columns)}
+        fills = [
+            (i.name, at, _filler(column, i.type, null_text))
+            for i, (at, column) in zip(inputs, [named[name] for name in fed], strict=True)
         ]
+
+        def feed(rows: Rows) -> _Feed:
+            by_column = list(zip(*rows, strict=True))
+            return {name: fill(by_column[at]) for name, at, fill in fills}
+
+        return feed
+
+
+def _matrix(name: str, dtype: type, columns: Sequence[_Column]) -> Callable[[Rows], _Feed]:
+    """Return what makes one matrix (rows, columns) of all columns; None becomes NaN."""
+    rounded = [at for at, column in enumerate(columns) if column["type"] == "float"]
+
+    def feed(rows: Rows) -> _Feed:
+        matrix = np.array(rows, dtype=np.float64)
+        if rounded:  # as precise as it was trained
+            matrix[:, rounded] = matrix[:, rounded].astype(np.float32)
+        return {name: matrix.astype(dtype, copy=False)}
+
+    return feed
+
+
+def _filler(column: _Column, kind: str, null_text: str) -> _Fill:
+    """Return what makes an input (rows, 1) of a column's values."""
+    if kind == "tensor(string)":
+        known = None if column.get("categories") is None else frozenset(column["categories"])
+
+        def texts(values: Sequence[object]) -> NDArray[Any]:
+            made = np.empty((len(values), 1), dtype=object)
+            made[:, 0] = [
+                null_text if v is None or (known is not None and v not in known) else v
+                for v in values
+            ]
+            return made
+
         return texts
+    dtype, rounded = _DTYPES[kind], column["type"] == "float"
+
+    def floats(values: Sequence[object]) -> NDArray[Any]:
+        made = np.array(values, dtype=np.float64)
+        if rounded:  # as precise as it was trained
+            made = made.astype(np.float32)
+        return made.astype(dtype, copy=False).reshape(-1, 1)
+
+    return floats
 
 
 if TYPE_CHECKING:
