@@ -50,10 +50,10 @@ def test_it_serves_without_the_libraries_of_training_and_stops_at_ctrl_c(root):
     )
     try:
         told = json.loads(server.stdout.readline())
-        assert (told["model"], told["version"]) == ("prices", 1)
+        assert (told["model"], told["variants"]) == ("prices", {"champion": 1})
         answer = httpx.post(f"{told['url']}/predict", json={"area": 3, "district": "North"})
         assert answer.json()["prediction"] == pytest.approx(16, abs=1e-3)
-        assert httpx.get(f"{told['url']}/healthz").json()["form"] == "onnx"
+        assert httpx.get(f"{told['url']}/healthz").json()["variants"] == {"champion": 1}
         server.send_signal(signal.SIGINT)
         out, err = server.communicate(timeout=30)
     finally:
@@ -79,7 +79,18 @@ def test_a_port_that_is_taken_is_named_with_the_way_out(capsys, root, monkeypatc
 
 def test_an_address_of_another_machine_is_refused(capsys, root, monkeypatch):
     err = said(capsys, root, monkeypatch, "prices", "--host", "192.0.2.1", "--port", "0")
+    assert "what listens on 192.0.2.1 requires API keys" in err
+    assert "charkha keys add NAME" in err
+    assert main(["keys", "add", "somebody"]) == 0
+    err = said(capsys, root, monkeypatch, "prices", "--host", "192.0.2.1", "--port", "0")
     assert "192.0.2.1 is no address of this machine" in err
+
+
+@pytest.mark.parametrize("port", ["80000", "-1", "http"])
+def test_a_port_that_is_none_is_a_usage_error(port, capsys, root, monkeypatch):
+    monkeypatch.chdir(root)
+    assert main(["serve", "prices", "--port", port]) == 2
+    assert "--port" in capsys.readouterr().err
 
 
 def test_a_version_without_a_package_is_refused_with_the_reason(capsys, root, monkeypatch):

@@ -1,47 +1,112 @@
-"""`charkha serve`: answer requests with a model version over HTTP."""
+"""`charkha serve`: answer requests with model versions over HTTP."""
 
 from __future__ import annotations
 
+import argparse
 import json
-import logging
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 from charkha.cli import show
-from charkha.cli.arguments import parser
+from charkha.cli.arguments import count, parser
 from charkha.data.late import late
 from charkha.errors import DONE
-from charkha.models.registry import find_version
+from charkha.models.registry import parse_reference
 from charkha.project import open_project
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until Ctrl-C."""
-    made = parser("serve", example="charkha serve house-prices@champion --port 8001")
+    """Serve until Ctrl-C or SIGTERM."""
+    given = _parser().parse_args(arguments)
+    project = open_project(environment=given.env)
+    server = late("charkha.serving.server", extra="serving")
+    wanted = late("charkha.serving.wanted", extra="serving")
+    name, which = parse_reference(given.model or project.model.name)
+    asked = [wanted.read_asked(text) for text in given.variant] or [
+        wanted.Asked(name=which, which=which)
+    ]
+    asked += [wanted.read_asked(text, shadow=True) for text in given.shadow]
+    settings = project.serving
+    wish = server.Wish(
+        model=name,
+        asked=asked,
+        host=given.host or settings.host,
+        port=settings.port if given.port is None else given.port,
+        workers=given.workers or settings.workers,
+        admin_port=settings.admin_port if given.admin_port is None else given.admin_port,
+        folder=None if given.state is None else Path(given.state),
+        debug=given.debug,
+    )
+    late("charkha.serving.logs", extra="serving").log_to_stderr(settings.log, debug=given.debug)
+    with ExitStack() as working:
+        working.enter_context(show.working(f"loading {name}"))
+
+        def started(where: Any) -> None:
+            working.close()
+            _tell(name, where, as_json=given.json)
+
+        server.serve(project, wish, started)
+    show.note("stopped")
+    return DONE
+
+
+def _tell(model: str, where: Any, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"model": model, **vars(where)}), flush=True)
+        return
+    held = ", ".join(f"{name} {version}" for name, version in where.variants.items())
+    print(
+        f"{model} ({held}) answers at {where.url}/predict, described at {where.url}/docs",
+        flush=True,
+    )
+    if where.admin_url:
+        token = f", with the token {where.admin_token}" if where.admin_token else ""
+        print(f"administration at {where.admin_url}/docs{token}", flush=True)
+    show.note("Ctrl-C stops it")
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = parser(
+        "serve",
+        example="charkha serve house-prices --variant champion=90 --variant challenger=10",
+    )
     made.add_argument(
-        "model", metavar="MODEL", nargs="?", help="NAME, NAME@champion or NAME@3; the project's own"
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="NAME, NAME@champion or NAME@3; the project's own without it",
     )
     made.add_argument("--host", help="address; of [serving] host without it")
     made.add_argument(
-        "--port", type=int, help="port, 0 takes a free one; of [serving] port without"
+        "--port", type=_port, help="port, 0 takes a free one; of [serving] port without"
     )
-    given = made.parse_args(arguments)
-    project = open_project(environment=given.env)
-    version = find_version(project, given.model or project.model.name)
-    server = late("charkha.serving.uvicorn", extra="serving")
-    host = given.host or project.serving.host
-    port = project.serving.port if given.port is None else given.port
-    with server.listen(host, port) as listening:
-        with show.working(f"loading {version}"):
-            app = late("charkha.serving.building", extra="serving").build(project, version)
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
-        where = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-        if given.json:
-            told = {"url": where, "model": version.name, "version": version.version}
-            print(json.dumps(told), flush=True)
-        else:
-            print(f"{version} answers at {where}/predict, described at {where}/docs", flush=True)
-            show.note("Ctrl-C stops it")
-        try:
-            server.run(app, listening)
-        except KeyboardInterrupt:
-            show.note("stopped")
-    return DONE
+    made.add_argument(
+        "--workers", type=count, help="processes that share the port; of [serving] workers"
+    )
+    made.add_argument(
+        "--variant",
+        metavar="WHICH=SHARE",
+        action="append",
+        default=[],
+        help="a version that takes part: champion=90, 3=10, or with a name of its own blue:3=10",
+    )
+    made.add_argument(
+        "--shadow",
+        metavar="WHICH",
+        action="append",
+        default=[],
+        help="a version that gets the same rows and answers nobody: challenger, or next:5",
+    )
+    made.add_argument(
+        "--admin-port", type=_port, help="port of the administration API; 0 takes a free one"
+    )
+    made.add_argument("--state", metavar="DIR", help="where this server keeps what it holds")
+    return made
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"a port is 0 to 65535, not {number}")
+    return number

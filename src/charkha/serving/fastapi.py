@@ -1,79 +1,63 @@
-"""What stands beside `/predict`: `/healthz`, and the OpenAPI page that names the model's features."""
+"""The documentation of a server: its OpenAPI document, the page at `/docs`, and what is not there."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
 
 from charkha import __version__
-from charkha.serving.problems import SCHEMA as PROBLEM
+from charkha.serving.dialects.refusals import Refusal
+from charkha.serving.discovery import Discovery
+from charkha.serving.openapi import document
+from charkha.serving.page import page
+from charkha.serving.problems import Problem
 
 if TYPE_CHECKING:
-    from charkha.serving.loading import ServedModel
+    from charkha.serving.variants import Switch
+
+_ALONE = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+)
 
 
-def make_admin(model: ServedModel) -> FastAPI:
-    """Return the application; `/predict` is in its documentation but not among its routes."""
-    app = FastAPI(
-        title=f"{model.name} version {model.version}",
-        version=str(model.version),
-        description=f"Predicts {model.described['target']}. Served by Charkha {__version__}.",
-    )
+def make_documentation(switch: Switch) -> FastAPI:
+    """Return the application for what no other route answers; made again when the routes change.
 
-    @app.get("/healthz", summary="Whether the server lives, and what it serves")
-    def healthz() -> dict[str, object]:
-        return {
-            "status": "ok",
-            "model": model.name,
-            "version": model.version,
-            "form": model.predictor.form,
-        }
+    It describes the features of the first variant that takes requests, and needs nothing from
+    another server.
+    """
+    described = document(switch.routes)
+    title = described["info"]["title"]
+    app = FastAPI(title=title, version=__version__, docs_url=None, redoc_url=None)
+    known = Discovery(switch, lambda: True).answer
 
-    documented = app.openapi()
-    documented["paths"]["/predict"] = {"post": _predict(model)}
-    schemas = documented.setdefault("components", {}).setdefault("schemas", {})
-    schemas |= {"Row": model.schema.openapi(), "Answer": _answer(model), "Problem": PROBLEM}
+    def openapi() -> dict[str, Any]:
+        return described
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's way to have one's own
+
+    @app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(page(described), headers={"content-security-policy": _ALONE})
+
+    @app.exception_handler(HTTPException)
+    async def refuse(request: Request, error: HTTPException) -> JSONResponse:
+        path, status = request.url.path, HTTPStatus(error.status_code)
+        headers = {**(error.headers or {})}
+        if status == HTTPStatus.NOT_FOUND and known(path) is not None:
+            status, headers = HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "GET, HEAD"}
+        said = f"there is no {request.method} {path}; /docs tells what there is"
+        kind = status.phrase.lower().replace(" ", "-")
+        problem = Refusal.of(Problem(status.value, kind, status.phrase, said), path)
+        return JSONResponse(
+            problem.as_json(),
+            status_code=problem.status,
+            headers=headers,
+            media_type="application/problem+json",
+        )
+
     return app
-
-
-def _predict(model: ServedModel) -> dict[str, object]:
-    row = {"$ref": "#/components/schemas/Row"}
-    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    body = {
-        "schema": {"oneOf": [row, {"type": "array", "items": row, "minItems": 1}]},
-        "examples": {
-            "one row": {"value": model.example[0]},
-            "many rows": {"value": model.example},
-        },
-    }
-    answer = {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}}
-    return {
-        "summary": f"Predict {model.described['target']}",
-        "operationId": "predict",
-        "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": {
-            "200": {"description": "An answer for each row, in order", "content": answer},
-            "400": {"description": "The body is no JSON", "content": problem},
-            "413": {"description": "The body is too large", "content": problem},
-            "422": {"description": "The rows do not fit the model", "content": problem},
-        },
-    }
-
-
-def _answer(model: ServedModel) -> dict[str, object]:
-    classes = model.described["classes"]
-    one: dict[str, object] = {"enum": classes} if classes else {"type": "number"}
-    return {
-        "type": "object",
-        "title": "Answer",
-        "properties": {
-            "id": {"type": "string", "description": "of this request"},
-            "model": {"type": "string"},
-            "version": {"type": "integer"},
-            "prediction": {**one, "description": "of one row"},
-            "predictions": {"type": "array", "items": one, "description": "of many rows"},
-            "probabilities": {"description": "by label, where the model has them"},
-        },
-        "required": ["id", "model", "version"],
-    }
