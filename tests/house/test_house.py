@@ -53,12 +53,23 @@ HEAVY = [
 IMPORTS_IN_FUNCTIONS = {
     "pipeline/inotify.py": "ctypes costs 4 ms that only a run with native readers pays",
 }
-LONG_FILES: dict[str, str] = {}
-LONG_FUNCTIONS: dict[str, str] = {}
+LONG_FILES = {
+    "project.py": "a table for the most part: every section of charkha.toml, as its reference has it",
+}
+LONG_FUNCTIONS = {
+    "serving/openapi_schemas.py:of_server": "a document, as OpenAPI has it",
+}
 CATCHES_ALL = {
     "cli/main.py": "the last place that can keep the cause",
     "models/following.py": "a process of its own, whose failure is a state that a run shows",
     "pipeline/engines/worker.py": "the worker's loop: what a step raises is its answer",
+    "serving/app.py": "an HTTP handler: the caller is told that it failed, the log why",
+    "serving/background.py": "a thread's end: what it raised is handed to who waits for it",
+    "serving/control.py": "a worker's loop: what cannot be loaded is reported, and what is held stays",
+    "serving/lanes.py": "a model's thread: told to those whose rows it was, and it goes on",
+    "serving/lead.py": "the lead's loop: the next look at the registry may do better",
+    "serving/rest.py": "an HTTP handler: the caller is told that it failed, the log why",
+    "serving/worker.py": "a worker's loop: the next look at what is open may do better",
 }
 TOUCHES_THE_ENVIRONMENT = {
     "project.py": "this is the place: CHARKHA_ENV, and secrets",

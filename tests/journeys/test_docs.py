@@ -37,9 +37,7 @@ def test_every_command_on_the_page_works(page, tmp_path):
     assert commands
     if "curl" in "".join(commands) and shutil.which("curl") is None:
         pytest.skip("the page types curl, which is not installed here")
-    script = "\n".join(
-        ["set -em", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT", "set -v", *commands]
-    )
+    script = "\n".join(["set -em", END_OF_JOBS, "set -v", *commands])
     clean = {
         k: v for k, v in os.environ.items() if not k.startswith(("CHARKHA_", "GIT_", "MLFLOW_"))
     }
