@@ -1,0 +1,1 @@
+"""The servers that are measured beside Charkha, and what is needed to run them."""
