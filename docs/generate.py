@@ -9,6 +9,8 @@ from pathlib import Path
 
 from charkha.definition import settings_of
 from charkha.project import LISTS, SECTIONS
+from charkha.serving.endpoints import ADMINISTRATION, BESIDE, HEADERS, PREDICT, Route
+from charkha.serving.families import FAMILIES
 
 DOCS = Path(__file__).parent
 SRC = DOCS.parent / "src" / "charkha"
@@ -37,6 +39,27 @@ Sections can stand again under `[env.NAME]`, where they override key by key: `[e
 A **secret** is never written here. It is a reference, `env:NAME` for an environment variable or `file:PATH` for a file, and read
 when it is needed.
 """
+ENDPOINTS = """\
+# Endpoints
+
+Written from `src/charkha/serving/endpoints.py` by `make docs`, compared by a test. How to use them: [operate a server](../how-to/operate-a-server.md).
+
+A key is needed where `[serving] auth` says so: by default on every address but loopback.
+"""
+PROBLEMS = """\
+## Problems
+
+An error is answered as `application/problem+json` (RFC 9457): `type` is `urn:charkha:problem:` and the kind below, `detail` says what is wrong
+and what to do, `errors` has a JSON pointer to each field that is wrong. Nothing in it comes from another request.
+"""
+METRICS = """\
+# Metrics
+
+Written from `src/charkha/serving/families.py` by `make docs`, compared by a test. How to have Prometheus read them: [operate a server](../how-to/operate-a-server.md).
+
+`GET /metrics` shows all workers of a server together, in Prometheus's text format, or in OpenMetrics 1.0 where that is asked for. Counters do not fall while the server
+lives, also when a worker dies. `role` is `live` or `shadow`.
+"""
 DECISIONS = """\
 # Decisions
 
@@ -50,6 +73,7 @@ TYPES = {
     "float": "number",
     "bool": "`true` or `false`",
     "dict[str, object]": "section",
+    "tuple[str, ...]": "list of texts",
 }
 
 
@@ -129,7 +153,7 @@ def default_of(setting: Field[object]) -> str:
         return "the project's name"
     if setting.metadata.get("folder_name"):
         return "the folder's name"
-    if setting.default_factory is not MISSING:
+    if setting.default_factory is not MISSING or setting.default == ():
         return "empty"
     if setting.default is MISSING:
         return "has to be given"
@@ -147,6 +171,77 @@ def help_of(setting: Field[object]) -> str:
     return str(setting.metadata["help"]).replace("|", "\\|")
 
 
+def endpoints_page() -> str:
+    """Return docs/reference/endpoints.md."""
+    headers = "\n".join(f"| `{name}` | {of} | {text} |" for name, of, text in HEADERS)
+    return "\n".join(
+        [
+            ENDPOINTS,
+            routes("Predict", PREDICT, "key's scope"),
+            f"### Headers\n\n| header | of the | what it is |\n|---|---|---|\n{headers}\n",
+            routes("Beside", BESIDE, "key's scope"),
+            "## Administration\n\nOn a port of its own, with `[serving] admin_port` or `--admin-port`; the token is"
+            " that of `[serving] admin_token`.\n",
+            routes("", ADMINISTRATION, None),
+            f"{PROBLEMS}\n| status | kind | |\n|---|---|---|\n{problems()}",
+        ]
+    )
+
+
+def routes(title: str, given: tuple[Route, ...], scope: str | None) -> str:
+    """Return a table of what can be asked."""
+    head = f"## {title}\n\n" if title else ""
+    columns = ["method", "path", *([scope] if scope else []), ""]
+    rows = [
+        [
+            r.method,
+            f"`{r.path}`",
+            *([f"`{r.scope}`" if r.scope else "none"] if scope else []),
+            r.text,
+        ]
+        for r in given
+    ]
+    lines = [columns, ["---"] * len(columns), *rows]
+    return head + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def problems() -> str:
+    """Return a row for each kind of problem that the server's code makes."""
+    made: dict[tuple[int, str], set[str]] = {}
+    for module in sorted((SRC / "serving").rglob("*.py")):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Problem":
+                match node.args:
+                    case [
+                        ast.Constant(int(status)),
+                        ast.Constant(str(kind)),
+                        ast.Constant(str(title)),
+                        *_,
+                    ]:
+                        made.setdefault((status, kind), set()).add(title)
+    return "".join(
+        f"| {status} | `{kind}` | {'; '.join(sorted(titles))} |\n"
+        for (status, kind), titles in sorted(made.items())
+    )
+
+
+def metrics_page() -> str:
+    """Return docs/reference/metrics.md."""
+    rows = "\n".join(
+        f"| `{family.name}` | {family.kind} | {', '.join(f'`{label}`' for label in family.labels)} | {family.text} |"
+        for family in FAMILIES.values()
+    )
+    bounds = "\n".join(
+        f"- `{family.name}`: {', '.join(f'{bound:g}' for bound in family.bounds)}"
+        for family in FAMILIES.values()
+        if family.bounds
+    )
+    return (
+        f"{METRICS}\n| metric | kind | labels | what it is |\n|---|---|---|---|\n{rows}\n\n"
+        f"Upper bounds of the histograms' buckets:\n\n{bounds}\n"
+    )
+
+
 def decisions_page() -> str:
     """Return docs/decisions/README.md: the titles of the decisions in the order of their numbers."""
     files = sorted((DOCS / "decisions").glob("[0-9]*.md"))
@@ -161,6 +256,8 @@ def main() -> int:
     pages = {
         "map.md": map_page(),
         "reference/charkha-toml.md": reference_page(),
+        "reference/endpoints.md": endpoints_page(),
+        "reference/metrics.md": metrics_page(),
         "decisions/README.md": decisions_page(),
     }
     for name, page in pages.items():
