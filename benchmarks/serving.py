@@ -19,10 +19,21 @@ from pathlib import Path
 
 from measure import report
 from peers import environments
+from peers.alone import alone_us
 from peers.contenders import CHARKHA, CONTENDERS, LIMIT, Absent
-from peers.measuring import SPOILED, Innocents, Sample, among_spoiled, ask, median, running, warm_up
+from peers.measuring import (
+    PATIENCE_S,
+    SPOILED,
+    Innocents,
+    Sample,
+    among_spoiled,
+    ask,
+    median,
+    running,
+    warm_up,
+)
 from peers.models import Model, make
-from peers.process import LOAD_CORE, Died, Server, stay_on
+from peers.process import LOAD_CORE, SERVER_CORE, Died, Server, environment, stay_on
 from peers.profiling import profile
 
 FAST = [LIMIT, CHARKHA, "BentoML", "MLServer", "LitServe"]
@@ -32,7 +43,7 @@ PLAN: dict[str, dict[int, list[str]]] = {  # model: rows a request: who
     "wide": {1: FAST},
 }
 QUICK: dict[str, dict[int, list[str]]] = {
-    "forest": {1: list(CONTENDERS)},
+    "forest": {1: [LIMIT, CHARKHA, "FastAPI tutorial", "MLServer"]},
     "linear": {1: [LIMIT, CHARKHA]},
 }
 
@@ -44,6 +55,7 @@ class Found:
         self.samples: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
         self.innocents: dict[str, Innocents] = {}
         self.absent: dict[str, str] = {}
+        self.alone_us: dict[str, float] = {}  # by model: what a row takes it, without a server
 
 
 def main() -> None:
@@ -89,6 +101,8 @@ def measure(
     for number in range(rounds):
         for name, shapes in plan.items():
             spoil = number == rounds - 1 and name == next(iter(plan))
+            alone = alone_us(models[name].project, name, SERVER_CORE, environment())
+            found.alone_us[name] = min(alone, found.alone_us.get(name, alone))
             named = dict.fromkeys(who for names in shapes.values() for who in names)
             peers = [who for who in named if who not in (LIMIT, CHARKHA)]
             chosen = [who for who in peers if only is None or who in only]
@@ -126,7 +140,15 @@ def turn(
             for who, (server, _) in started.items():
                 warm_up(server, CONTENDERS[who], model, rows)
             for who, (server, start_s) in slices * list(started.items()):
-                sample = ask(server, CONTENDERS[who], model, rows, min(each_s, seconds), start_s)
+                sample = ask(
+                    server,
+                    CONTENDERS[who],
+                    model,
+                    rows,
+                    min(each_s, seconds),
+                    start_s,
+                    min(PATIENCE_S, 2.5 * seconds),
+                )
                 found.samples[shape(model, rows)][who].append(sample)
         for who, (server, _) in started.items():
             if spoil and CONTENDERS[who].said is not None:
@@ -144,7 +166,7 @@ def told(found: Found) -> dict[str, float]:
     for name, samples in found.samples.items():
         medians = {who: median(some) for who, some in samples.items()}
         print_table(name, medians)
-        ratios = compared(medians)
+        ratios = compared(medians, found.alone_us.get(name))
         for what, ratio in ratios.items():
             print(f"  {what:30}{ratio:9.2f}")
         print()
@@ -185,8 +207,13 @@ def print_table(name: str, medians: dict[str, Sample]) -> None:
         )
 
 
-def compared(medians: dict[str, Sample]) -> dict[str, float]:
-    """Return Charkha beside the limit, and beside the fastest of the others."""
+def compared(medians: dict[str, Sample], alone_us: float | None) -> dict[str, float]:
+    """Return Charkha beside the limit, and beside the fastest of the others.
+
+    Args:
+        medians: by contender.
+        alone_us: what one request takes the model, where it has one row.
+    """
     if not {LIMIT, CHARKHA} <= set(medians):
         return {}
     limit, charkha = medians[LIMIT], medians[CHARKHA]
@@ -195,6 +222,9 @@ def compared(medians: dict[str, Sample]) -> dict[str, float]:
         "Charkha / limit, by CPU": limit.cpu_us / charkha.cpu_us,
         "p99 / limit's p99": charkha.p99_ms / limit.p99_ms,
     }
+    if alone_us is not None:
+        ratios["the model alone, µs a row"] = alone_us
+        ratios["Charkha / limit and model, CPU"] = (limit.cpu_us + alone_us) / charkha.cpu_us
     peers = {who: one for who, one in medians.items() if who not in (LIMIT, CHARKHA)}
     if peers:
         best = max(peers, key=lambda who: peers[who].per_second)

@@ -95,10 +95,16 @@ def warm_up(server: Server, contender: Contender, model: Model, rows: int) -> No
 
 
 def ask(
-    server: Server, contender: Contender, model: Model, rows: int, seconds: float, start_s: float
+    server: Server,
+    contender: Contender,
+    model: Model,
+    rows: int,
+    seconds: float,
+    start_s: float,
+    patience_s: float = PATIENCE_S,
 ) -> Sample:
     """Load a server with one shape of requests, as soon as both cores are free."""
-    wait_until_alone(server)
+    wait_until_alone(server, patience_s)
     requests, right = contender.requests(model, rows), contender.is_right(model, rows)
     before, began = _clocks(server), time.perf_counter()
     outcome = send(server.address, requests, connections=CONNECTIONS, seconds=seconds)
@@ -120,9 +126,9 @@ def ask(
     )
 
 
-def wait_until_alone(server: Server) -> None:
+def wait_until_alone(server: Server, patience_s: float) -> None:
     """Wait until nobody else uses the two cores, or until it took too long."""
-    until = time.perf_counter() + PATIENCE_S
+    until = time.perf_counter() + patience_s
     while time.perf_counter() < until:
         before, began = _clocks(server), time.perf_counter()
         time.sleep(0.2)
