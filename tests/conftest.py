@@ -22,6 +22,7 @@ class S3:
     endpoint_url: str
     access_key: str = "charkha"
     secret_key: str = "not-a-secret"  # noqa: S105
+    page_keys: int = 50  # that a listing brings; AWS's 1,000 would take a minute to exceed
 
     def make_bucket(self) -> str:
         """Make an empty bucket; return its name."""
@@ -49,6 +50,7 @@ def s3():
         [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env={**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": str(S3.page_keys)},
     )
     try:
         endpoint = f"http://127.0.0.1:{port}"
