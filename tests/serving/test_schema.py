@@ -46,7 +46,7 @@ def test_many_rows_keep_their_order(schema):
         ({**ROW, "area": "big"}, "#/area", "Expected 'float', got 'str'"),
         ([ROW, {**ROW, "area": None}], "#/1/area", "got 'null'"),
         ({"area": 1}, "#/1st~1Floor ~0 m²", "missing required field '1st/Floor ~ m²'"),
-        ([ROW, {**ROW, "aera": 1}], "#/1/aera", "unknown field 'aera'"),
+        ([ROW, {**ROW, "aera": 1}], "#/1/aera", "unknown field 'aera', did you mean 'area'?"),
         ({**ROW, "1st/Floor ~ m²": 1.5}, "#/1st~1Floor ~0 m²", "Expected 'int', got 'float'"),
         ({**ROW, "rooms": 2**31}, "#/rooms", "<= 2147483647"),
         ({**ROW, "garage": 1}, "#/garage", "Expected 'bool"),

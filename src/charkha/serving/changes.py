@@ -44,7 +44,8 @@ def check(variants: Variants) -> Variants:
             raise Impossible(said, kind="invalid", field="name", fix=f"it has to match {NAME}")
         if variant.name in seen:
             said = f"there is a variant {variant.name!r} already"
-            raise Impossible(said, kind="conflict", field="name", fix="drop it first")
+            fix = f"call this one otherwise, or drop {variant.name!r} first"
+            raise Impossible(said, kind="conflict", field="name", fix=fix)
         if not (isfinite(variant.share) and variant.share >= 0):
             said = f"{variant.name} cannot have the share {variant.share:g}"
             raise Impossible(said, kind="invalid", field="share", fix="give a number, at least 0")

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from charkha.definition import nearest
 from charkha.errors import UserError
 from charkha.serving.predictors.port import Row
 from charkha.serving.problems import Problem
@@ -219,6 +220,8 @@ class RowSchema:
         what, row, index, field = fault_in(said)
         if index is not None and index < len(self.names):
             field = self.names[index]
+        if what.startswith("Object contains unknown") and (near := nearest(str(field), self.names)):
+            what += f", did you mean '{near}'?"
         return misfit(what, at + pointer(row, field), row, field)
 
     def openapi(self) -> dict[str, object]:
