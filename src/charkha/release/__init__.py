@@ -1,0 +1,1 @@
+"""Moving traffic to another version: the plan, the evidence, the judge, and who carries it out."""
