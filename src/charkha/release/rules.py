@@ -11,6 +11,7 @@ Kind = Literal["promote", "roll back", "keep collecting"]
 
 # Of the part of `alpha` that loss gets. Capped losses find most; the mean finds what a few rows cost.
 MEAN, CAPPED = 0.3, 0.7
+CAP_AT = 0.9  # quantile of the first losses of both arms, above which all count alike
 
 
 def _weights() -> dict[Metric, float]:
