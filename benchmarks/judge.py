@@ -23,6 +23,7 @@ from charkha.release.sequences import (
     log_evidence,
     mean_ratio,
     quantile_evidence,
+    rate_bounds,
 )
 
 Floats = NDArray[np.float64]
@@ -99,7 +100,9 @@ def judged(arms: Floats, *, paired: bool = False) -> dict[str, Flags]:
     _, capped, _ = bounds(np.minimum(arms, cap), share * CAPPED, paired=paired)
     mean_sure, capped_sure = enough & (low > 1), enough & (capped > 1)
     matters = estimate > 1 + RULES.margins["loss"]
+    _, alone, _ = bounds(arms, share, paired=paired)
     return {
+        "mean_alone": enough & (alone > 1) & matters,  # the whole budget of loss
         "loss_mean": mean_sure,
         "loss_capped": capped_sure,
         "loss": (mean_sure | capped_sure) & matters,
@@ -174,6 +177,7 @@ def rank_z(base: Floats, cand: Floats) -> Floats:
 
 
 NAMES = {
+    "mean_alone": "the judge's mean alone, without the cap",
     "argo": "Argo Rollouts: 1.10 times, failureLimit 3",
     "flagger": "Flagger: 10 failed checks",
     "z_test": "z-test at every look, p < 0.05",
@@ -217,10 +221,10 @@ def worse_loss(sims: int) -> dict[str, float]:
         f"+20 % of loss: found by 1,000 and 2,000 pairs, median (one fixed look: {limit:,.0f} pairs)"
     )
     found = {"fixed_sample_pairs": limit}
-    judged_here = judged(arms)["loss"]
-    if not agrees(arms, judged_here):
+    own = judged(arms)
+    if not agrees(arms, own["loss"]):
         sys.exit("the judge says something else than this benchmark")
-    flags = {"judge": judged_here, **others(arms)}
+    flags = {"judge": own["loss"], "mean_alone": own["mean_alone"], **others(arms)}
     for name, rule in flags.items():
         found |= told(f"worse_{name}", NAMES.get(name, "the judge"), rule)
     limit = fixed_sample(0.8)
@@ -296,6 +300,11 @@ def low_traffic(sims: int) -> dict[str, float]:
         )
         if name == "bad":
             found["errors_bad_median_minutes"] = median
+            found["errors_bad_difference_median_minutes"] = by_difference(chance, 100)
+            print(
+                f"  … by the difference of two exact bounds{'':12}"
+                f"{found['errors_bad_difference_median_minutes']:14,.0f}"
+            )
         failing = chance.binomial(12, rate, (sims, 720)) / 12 > 0.01
         for hours, most in ((1, 5), (1, 10), (12, 10)):
             part = float((failing[:, : hours * 60].sum(axis=1) >= most).mean())
@@ -304,6 +313,17 @@ def low_traffic(sims: int) -> dict[str, float]:
                 f"  Flagger, min 99 %, {most} failed checks in {hours} h, {rate:.1%}{'':4}{part:8.1%}"
             )
     return found
+
+
+def by_difference(chance: np.random.Generator, sims: int) -> float:
+    """Return the median minutes until two bounds of the rates part; looked at every five minutes."""
+    minutes = np.arange(5, 721, 5)
+    new = np.full((sims, len(minutes)), 60)
+    base, cand = (np.cumsum(chance.binomial(new, r), axis=1) for r in (BASE_ERRORS, BAD_ERRORS))
+    of = np.broadcast_to(12 * minutes, base.shape)
+    alpha = RULES.share("errors") / 2
+    parted = rate_bounds(cand, of, alpha=alpha).low > rate_bounds(base, of, alpha=alpha).high
+    return float(np.median(np.where(parted.any(axis=1), minutes[parted.argmax(axis=1)], 721)))
 
 
 # Labels that come late
@@ -383,6 +403,7 @@ def latency_flags(chance: np.random.Generator, sims: int, slower: float) -> Flag
         for quantile in RULES.quantiles:
             at = (below < quantile).sum(axis=2)
             asked = BIN ** (at[1] - at[0]) > 1 + RULES.margins["latency"]
+            asked &= ~flags.any(axis=1)
             if asked.any():
                 pair = (counts[0, asked], counts[1, asked])
                 found = quantile_evidence(pair, quantile, np.array([0]), slower=True)[:, 0]

@@ -159,6 +159,8 @@ def default_of(setting: Field[object]) -> str:
         return "has to be given"
     if setting.default is None:
         return "–"
+    if isinstance(setting.default, tuple):
+        return f"`{list(setting.default)}`".replace("'", '"')
     if isinstance(setting.default, bool):
         return f"`{str(setting.default).lower()}`"
     if isinstance(setting.default, int | float):

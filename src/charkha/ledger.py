@@ -109,8 +109,13 @@ class Ledger:
 
 def open_ledger(project: Project) -> Ledger:
     """Open the ledger of the project, `.charkha/ledger.db`."""
+    return Ledger(ledger_url(project))
+
+
+def ledger_url(project: Project) -> str:
+    """Return where the ledger of the project is; its folder is made."""
     project.state.mkdir(parents=True, exist_ok=True)
-    return Ledger(f"sqlite:///{project.state / 'ledger.db'}")
+    return f"sqlite:///{project.state / 'ledger.db'}"
 
 
 def _decision(row: sa.RowMapping) -> Decision:

@@ -264,6 +264,84 @@ class RecordSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReleaseSettings:
+    """How a new version gets its traffic, and when it is worse."""
+
+    alpha: float = setting(
+        "probability of ever rolling back a version that is no worse", 0.05, least=0.0001, most=0.5
+    )
+    loss_weight: float = setting(
+        "part of `alpha` that loss gets, on the scale of the others", 6.0, least=0
+    )
+    error_weight: float = setting("the same of errors", 2.0, least=0)
+    latency_weight: float = setting("the same of latency", 1.0, least=0)
+    prediction_weight: float = setting(
+        "the same of the distribution of predictions; with 0 a metric is not judged", 1.0, least=0
+    )
+    loss_margin: float = setting(
+        "more loss than this matters, as a part of the baseline's", 0.05, least=0
+    )
+    error_margin: float = setting(
+        "more errors than this matter, as a part of all requests", 0.005, least=0
+    )
+    latency_margin: float = setting(
+        "slower by more than this matters, as a part of the baseline's", 0.2, least=0
+    )
+    prediction_margin: float = setting(
+        "largest gap between the distributions of predictions, from 0 to 1", 0.2, least=0, most=1
+    )
+    required: tuple[str, ...] = setting(
+        "what has to be shown before a promotion: errors, latency, predictions, loss",
+        ("errors", "latency"),
+    )
+    loss: Literal["auto", "absolute", "squared", "zero-one"] = setting(
+        "loss of a prediction; `auto`: absolute of numbers, zero-one of labels",
+        "auto",
+        choices=("auto", "absolute", "squared", "zero-one"),
+    )
+    requests: int = setting("requests of each version in each stage, at least", 100, least=1)
+    labels: int = setting("ground truths of each version before losses are compared", 100, least=10)
+    pairs: int = setting(
+        "ground truths of each version that a release may collect", 1000, least=100
+    )
+    step_s: float = setting("seconds with traffic in each stage, at least", 60.0, least=0)
+    most_s: float = setting("seconds with traffic until it is decided, at most", 86_400.0, least=1)
+    at_end: Literal["roll back", "promote", "hold"] = setting(
+        "what happens then: `hold` waits for a person",
+        "roll back",
+        choices=("roll back", "promote", "hold"),
+    )
+    watch_s: float = setting(
+        "seconds with traffic that a promoted version is watched", 3600.0, least=0
+    )
+    watch_share: float = setting(
+        "percent that the version before keeps meanwhile, to be compared with",
+        5.0,
+        least=0,
+        most=50,
+    )
+    every_s: float = setting("seconds between two looks", 10.0, least=0.1)
+    server: str | None = setting("address of the model server; of `[serving]` without it", None)
+    admin: str | None = setting(
+        "address of its administration API; of `[serving]` without it", None
+    )
+
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of a metric that there is not, or of weights that are all 0."""
+        metrics = ("errors", "latency", "predictions", "loss")
+        required = given.get("required", ())
+        for name in required if isinstance(required, list | tuple) else ():
+            if name not in metrics:
+                fix = f"use some of: {', '.join(metrics)}"
+                return "required", f"no metric of a release is called {name!r}", fix
+        weights = ("loss_weight", "error_weight", "latency_weight", "prediction_weight")
+        if all(given.get(name) == 0 for name in weights):
+            return "loss_weight", "with all weights 0 nothing is judged", "loss_weight = 6"
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Project:
     """What the project is called, and what it may do."""
 
@@ -279,6 +357,7 @@ class Project:
     gate: tuple[GateSettings, ...]
     serving: ServingSettings
     records: RecordSettings
+    release: ReleaseSettings
 
     @property
     def state(self) -> Path:
@@ -296,6 +375,7 @@ SECTIONS: dict[str, type] = {
     "gate": GateSettings,
     "serving": ServingSettings,
     "records": RecordSettings,
+    "release": ReleaseSettings,
 }
 LISTS = ("gate",)
 

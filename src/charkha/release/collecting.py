@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-Loss = Literal["absolute", "squared", "zero-one"]
+Loss = Literal["auto", "absolute", "squared", "zero-one"]  # auto: by what is predicted
 COLUMNS = ("id", "time", "version", "role", "latency_s", "prediction", "ground_truth")
 _BINS = 20  # of predictions that are numbers, each with as many of the first ones
 _FEW = 100  # predictions, or labels, from which a scale is made
@@ -156,7 +156,7 @@ def _binned(values: pa.ChunkedArray, scales: Scales) -> tuple[int, ...]:
 def _losses(table: pa.Table, loss: Loss) -> Floats:
     """Return a loss for each row; NaN where there is no truth yet."""
     truths, values = table["ground_truth"], table["prediction"]
-    if loss == "zero-one":
+    if loss == "zero-one" or (loss == "auto" and not _numeric(values.type)):
         pairs = zip(truths.to_pylist(), values.to_pylist(), strict=True)
         return np.array([np.nan if t is None or v is None else float(t != v) for t, v in pairs])
     if not _numeric(truths.type) or not _numeric(values.type):
@@ -166,7 +166,11 @@ def _losses(table: pa.Table, loss: Loss) -> Floats:
     return found
 
 
-_SHAPES: dict[str, Callable[[Any], Any]] = {"absolute": np.abs, "squared": np.square}
+_SHAPES: dict[str, Callable[[Any], Any]] = {
+    "auto": np.abs,
+    "absolute": np.abs,
+    "squared": np.square,
+}
 
 
 def _same_requests(tables: Sequence[pa.Table], losses: Sequence[Floats]) -> tuple[Floats, Floats]:

@@ -155,22 +155,24 @@ class Evidence:
 
     def as_json(self) -> dict[str, object]:
         """Return plain data, which `from_json` reads."""
-        told = asdict(self)
-        if math.isinf(self.scales.cap):
-            told["scales"]["cap"] = None
-        return told
+        return {**asdict(self), "scales": scales_json(self.scales)}
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:
         """Return what `as_json` told."""
-        scales = dict(told["scales"])
-        scales["cap"] = math.inf if scales["cap"] is None else scales["cap"]
-        return cls(
-            windows=tuple(_window(window) for window in told["windows"]),
-            scales=Scales(
-                edges=tuple(scales["edges"]), classes=tuple(scales["classes"]), cap=scales["cap"]
-            ),
-        )
+        windows = tuple(_window(window) for window in told["windows"])
+        return cls(windows=windows, scales=scales_from_json(told["scales"]))
+
+
+def scales_json(scales: Scales) -> dict[str, object]:
+    """Return scales as plain data; JSON has no infinity."""
+    return {**asdict(scales), "cap": None if math.isinf(scales.cap) else scales.cap}
+
+
+def scales_from_json(told: Mapping[str, Any]) -> Scales:
+    """Return what `scales_json` told."""
+    cap = math.inf if told["cap"] is None else told["cap"]
+    return Scales(edges=tuple(told["edges"]), classes=tuple(told["classes"]), cap=cap)
 
 
 def latency_bin(seconds: float) -> int:

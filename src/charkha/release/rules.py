@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Metric = Literal["errors", "latency", "predictions", "loss"]
 METRICS: tuple[Metric, ...] = ("errors", "latency", "predictions", "loss")
@@ -84,6 +85,12 @@ class Verdict:
     def as_json(self) -> dict[str, object]:
         """Return plain data."""
         return asdict(self)
+
+
+def verdict_from_json(told: Mapping[str, Any]) -> Verdict:
+    """Return what `Verdict.as_json` told."""
+    findings = tuple(Finding(**{**f, "counts": tuple(f["counts"])}) for f in told["findings"])
+    return Verdict(**{**told, "findings": findings})
 
 
 def percent(part: float) -> str:

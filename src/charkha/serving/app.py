@@ -108,6 +108,8 @@ class Exchange(Ask):
         if problem.status >= 500 and not isinstance(error, Problem):
             _log.error("request %s failed", self.id, exc_info=error)
         self.endpoint.meters.refused(problem.status)
+        if problem.status >= 500 and self.variant is not None:
+            self.variant.meter.failed()
         body = json.dumps({**problem.as_json(), "id": self.id}).encode()
         self.reply(problem.status, body, [*_PROBLEM, *problem.headers], self.id)
         if self.endpoint.listeners:

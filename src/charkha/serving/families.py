@@ -39,6 +39,12 @@ _ALL = (
         labels=_VARIANT,
     ),
     Family(
+        name="charkha_prediction_failures_total",
+        kind="counter",
+        text="Requests that a variant took and that were answered with 5xx.",
+        labels=_VARIANT,
+    ),
+    Family(
         name="charkha_prediction_duration_seconds",
         kind="histogram",
         text="From when a request was read to its answer; of requests that were answered with 200.",

@@ -137,6 +137,10 @@ class Meter:
         cells[0] += seconds
         cells[1 + bisect_left(DURATIONS_S, seconds)] += 1
 
+    def failed(self) -> None:
+        """Count a request that it took and that was answered with 5xx."""
+        self._meters.cells("charkha_prediction_failures_total", **self._labels)[0] += 1
+
     def batch(self, rows: int) -> None:
         """Count a batch that the model is asked for."""
         cells = self._batches

@@ -1,0 +1,1 @@
+"""Who moves the traffic: the port, and a file for each backend."""

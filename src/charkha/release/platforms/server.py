@@ -1,0 +1,123 @@
+"""Charkha's own model server, over its administration API, and its metrics."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+from charkha.errors import Refused, Unavailable, UserError
+from charkha.release.platforms.port import Arm
+
+if TYPE_CHECKING:
+    from charkha.release.platforms.port import Platform
+
+_TIMEOUT_S = 180.0  # a change is answered once every worker has loaded and checked a version
+_FAILED = re.compile(
+    r'^charkha_prediction_failures_total\{[^}]*version="(\d+)"[^}]*\} ([0-9.e+]+)', re.MULTILINE
+)
+
+
+class ServerPlatform:
+    """A model server that runs.
+
+    Args:
+        admin: address of its administration API, `http://127.0.0.1:8001`.
+        token: that the API asks for.
+        server: address of the server, whose `/metrics` count the failures.
+    """
+
+    def __init__(self, admin: str, token: str | None, server: str) -> None:
+        self._admin, self._token, self._server = admin.rstrip("/"), token, server.rstrip("/")
+
+    def holds(self) -> tuple[Arm, ...]:
+        status = self._ask("GET", "/status")
+        for worker in status["workers"]:
+            if worker["alive"] and not worker["done"] and worker.get("failed") is None:
+                raise Unavailable(f"worker {worker['worker']} is still at the last change")
+        return tuple(
+            Arm(
+                name=variant["name"],
+                version=variant["version"],
+                share=variant["part"] * 100,
+                shadow=variant["shadow"],
+                follows=variant["follows"],
+            )
+            for variant in status["variants"]
+        )
+
+    def add(self, name: str, version: int, *, shadow: bool) -> None:
+        if self._has(name, version, shadow=shadow):
+            return
+        wanted: dict[str, object] = {"name": name, "version": version, "shadow": shadow}
+        if not shadow:
+            wanted["share"] = 0
+        try:
+            self._ask("POST", "/variants", wanted)
+        except Refused:
+            if not self._has(name, version, shadow=shadow):  # else somebody else was faster
+                raise
+
+    def set_shares(self, shares: Mapping[str, float]) -> None:
+        nothing = {arm.name: 0.0 for arm in self.holds() if not arm.shadow}
+        self._ask("PUT", "/shares", {**nothing, **shares})
+
+    def drop(self, name: str) -> None:
+        if name in {arm.name for arm in self.holds()}:
+            self._ask("DELETE", f"/variants/{quote(name)}")
+
+    def failures(self) -> Mapping[int, int]:
+        text = self._open(Request(f"{self._server}/metrics")).decode()  # noqa: S310  # as given
+        found: dict[int, int] = {}
+        for version, count in _FAILED.findall(text):
+            found[int(version)] = found.get(int(version), 0) + int(float(count))
+        return found
+
+    def _has(self, name: str, version: int, *, shadow: bool) -> bool:
+        return (name, version, shadow) in {(a.name, a.version, a.shadow) for a in self.holds()}
+
+    def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        headers = {"content-type": "application/json"}
+        if self._token:
+            headers["authorization"] = f"Bearer {self._token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(f"{self._admin}{path}", data, headers, method=method)  # noqa: S310
+        told: dict[str, Any] = json.loads(self._open(request))
+        return told
+
+    def _open(self, request: Request) -> bytes:
+        try:
+            with urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310  # as the settings say
+                said: bytes = answer.read()
+                return said
+        except HTTPError as e:
+            raise _translated(e) from e
+        except (OSError, HTTPException) as e:
+            raise Unavailable(
+                f"the server at {request.full_url} does not answer: {e}",
+                fix="charkha serve --admin-port 8001, or correct [release] admin in charkha.toml",
+            ) from e
+
+
+def _translated(error: HTTPError) -> Unavailable | UserError:
+    try:
+        said = json.loads(error.read())["detail"]
+    except (ValueError, KeyError, TypeError):
+        said = str(error)
+    if error.code in (401, 403):
+        return UserError(
+            f"the administration API wants its token: {said}",
+            fix='[serving] admin_token = "env:NAME" for the server and for the release',
+        )
+    if error.code >= 500 or error.code == 429:
+        return Unavailable(f"the server has not done it: {said}")
+    return Refused(f"the server refused: {said}")
+
+
+if TYPE_CHECKING:
+    _platform: Platform = ServerPlatform("http://127.0.0.1:8001", None, "http://127.0.0.1:8000")
