@@ -17,7 +17,7 @@ from charkha.release.rules import Rules
 from charkha.states import States
 
 OLD, NEW = 2, 3
-STEP_S = 30.0
+STEP_S = 60.0
 
 
 class Killed(BaseException):
@@ -92,7 +92,12 @@ class World:
         self.start(**how)
 
     def start(self, strategy="canary", **how):
-        rules = Rules(stages=6, required=("errors",), margins={**Rules().margins, "errors": 0.05})
+        rules = Rules(
+            stages=6,
+            quantiles=(0.5,),
+            required=("errors",),
+            margins={**Rules().margins, "errors": 0.05},
+        )
         steps = {"steps": (10.0, 50.0, 100.0)} if strategy == "canary" else {}
         plan = make_plan(strategy, **{**steps, "watch_s": 60, "most_s": 4000, **how})
         self.release = Release(

@@ -21,6 +21,7 @@ COMMANDS = {  # name, which is also the module's, and what `--help` says about i
     "data": "add, check, compare and restore versions of datasets",
     "models": "list, compare, promote and roll back versions of models",
     "serve": "answer requests with a model",
+    "release": "move traffic to another version, and judge it all the way",
     "keys": "make, list and revoke the API keys of a server",
     "predict": "predict the rows of a file with a model",
     "records": "show what a model predicted, and what turned out to be true",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import log
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charkha.release.evidence import BIN, MOST_BINS, Arm, Pairs, Sample, Window, latency_of
 from charkha.release.rules import CAPPED, MEAN, Finding, Metric, Rules
@@ -18,8 +19,8 @@ from charkha.release.sequences import (
     rate_ratio_low,
 )
 
-_REACH = 116  # bins: ten times as slow, or as fast
-SHIFTS = np.arange(-_REACH, _REACH + 1)
+_REACH = 120  # bins: ten times as slow, or as fast
+_STRIDE = 15  # of a first look, before the exact one
 
 
 def findings(windows: Sequence[Window], rules: Rules) -> Iterator[Finding]:
@@ -69,35 +70,42 @@ def latency(windows: Sequence[Window], quantile: float, rules: Rules) -> Finding
     if not seen:
         return _nothing(name, "latency", rules)
     alpha = rules.share("latency") / len(rules.quantiles)
-    slower, faster = np.zeros(len(SHIFTS)), np.zeros(len(SHIFTS))
-    values, weights = [], []
-    for window in seen:
-        pair = (_histogram(window.baseline), _histogram(window.candidate))
-        slower += quantile_evidence(pair, quantile, SHIFTS, slower=True)
-        faster += quantile_evidence(pair, quantile, SHIFTS, slower=False)
-        counts = [float(histogram.sum()) for histogram in pair]
-        weights.append(counts[0] * counts[1] / sum(counts))
-        values.append([_quantile(histogram, quantile) for histogram in pair])
+    pairs = [(_histogram(w.baseline), _histogram(w.candidate)) for w in seen]
+    counts = [(int(base.sum()), int(cand.sum())) for base, cand in pairs]
+    values = [[_quantile(histogram, quantile) for histogram in pair] for pair in pairs]
+    weights = [base * cand / (base + cand) for base, cand in counts]
     logs = np.average(np.log(values), axis=0, weights=weights)
-    above, below = (
-        np.flatnonzero(slower >= -log(alpha)),
-        np.flatnonzero(faster >= -log(rules.alpha)),
-    )
     return _finding(
         name,
         "latency",
         (float(np.exp(logs[0])), float(np.exp(logs[1]))),
         float(np.exp(logs[1] - logs[0]) - 1),
         (
-            BIN ** int(SHIFTS[above[-1]]) - 1 if len(above) else None,
-            BIN ** int(SHIFTS[below[0]]) - 1 if len(below) else None,
+            _limit(pairs, quantile, slower=True, alpha=alpha),
+            _limit(pairs, quantile, slower=False, alpha=rules.alpha),
         ),
         rules,
         alpha=alpha,
-        counts=_counts(
-            [(sum(w.baseline.latency.values()), sum(w.candidate.latency.values())) for w in seen]
-        ),
+        counts=_counts(counts),
     )
+
+
+def _limit(
+    pairs: Sequence[tuple[Floats, Floats]], quantile: float, *, slower: bool, alpha: float
+) -> float | None:
+    """Return the largest (smallest) part by which the candidate is surely slower (faster)."""
+    sign = 1 if slower else -1
+
+    def largest(shifts: NDArray[np.int64]) -> int | None:
+        logs = sum(quantile_evidence(pair, quantile, shifts, slower=slower) for pair in pairs)
+        held = shifts[logs >= -log(alpha)]
+        return int(sign * (sign * held).max()) if len(held) else None
+
+    # What is sure of one ratio is sure of all before it, so a coarse look finds where to look.
+    coarse = largest(np.arange(-_REACH, _REACH + 1, _STRIDE))
+    start = -sign * (_REACH + _STRIDE) if coarse is None else coarse
+    fine = largest(start + sign * np.arange(_STRIDE))
+    return None if fine is None else float(BIN**fine - 1)
 
 
 def predictions(windows: Sequence[Window], rules: Rules) -> Finding:
