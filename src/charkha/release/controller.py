@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from charkha.release.platforms.port import Platform
 
 KIND = "release"  # of states and of decisions
-LEASE_S = 60.0  # whoever takes over from a killed one waits so long
+# Whoever takes over from a killed one waits so long. An act may take longer: the other controller
+# then does the same, as both go by what is recorded.
+LEASE_S = 20.0
 Did = Literal["nothing", "busy", "waiting", "looked", "moved", "acted", "ended"]
 
 

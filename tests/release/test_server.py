@@ -1,0 +1,204 @@
+"""Releases on a model server that runs, its registry and its records; the controller is killed."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from charkha.cli.main import main
+from charkha.errors import Unavailable, UserError
+from charkha.ledger import open_ledger
+from charkha.models.asked import Wish
+from charkha.models.build import build_package
+from charkha.models.mlflow import MlflowRegistry
+from charkha.models.registry import list_versions
+from charkha.pipeline.runs import open_artifacts
+from charkha.pipeline.values import Dir
+from charkha.project import Project, open_project
+from charkha.release.platforms.contract import PlatformContract
+from charkha.release.platforms.server import ServerPlatform
+
+TOKEN = "for this test"  # noqa: S105
+SLOPES = {2: 2.0, 3: 2.02, 4: 6.0}  # version -> its model; the truth is twice the area, and noise
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def package(folder: Path, slope: float) -> Path:
+    rows = pd.DataFrame({"area": np.arange(1.0, 41.0)})
+    rows["price"] = slope * rows["area"]
+    model = LinearRegression().fit(rows[["area"]], rows["price"])
+    folder.mkdir()
+    wish = Wish(name="prices", target="price", task="regression", learning_curve=False)
+    build_package(model, test=rows, train=rows, wish=wish, folder=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    root = tmp_path_factory.mktemp("released")
+    (root / "token").write_text(TOKEN)
+    (root / "charkha.toml").write_text(
+        f'[project]\nname = "prices"\n[serving]\nport = {free_port()}\nadmin_port = {free_port()}\n'
+        'admin_token = "file:token"\nfollow_s = 0.1\n'
+        "[release]\nevery_s = 0.2\nstep_s = 0\nwatch_s = 0.5\nrequests = 30\nlabels = 30\n"
+        'error_margin = 0.2\nlatency_margin = 20.0\nrequired = ["errors"]\n'
+    )
+    made = open_project(root)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's, matplotlib's and the converters' own affairs
+        client = MlflowRegistry(made.tracking.uri)._client
+        client.create_registered_model("prices")
+        client.create_model_version("prices", "file:///x")
+        for version, slope in SLOPES.items():
+            folder = package(root / f"package-{version}", slope)
+            tags = {"charkha.package": open_artifacts(made).save(Dir(folder)).digest}
+            client.create_model_version("prices", "file:///x", tags=tags)
+        client.set_registered_model_alias("prices", "champion", "2")
+    return made
+
+
+@pytest.fixture(scope="module")
+def served(project: Project):
+    command = [sys.executable, "-m", "charkha", "serve", "prices@champion", "--json"]
+    server = subprocess.Popen(command, cwd=project.root, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        yield json.loads(server.stdout.readline())["url"]
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=30)
+
+
+def platform_of(project: Project, token: str | None = TOKEN) -> ServerPlatform:
+    serving = project.serving
+    return ServerPlatform(
+        f"http://127.0.0.1:{serving.admin_port}", token, f"http://127.0.0.1:{serving.port}"
+    )
+
+
+class TestServer(PlatformContract):
+    @pytest.fixture
+    def platform(self, project, served):
+        made = platform_of(project)
+        yield made
+        made.set_shares({"champion": 100})
+        made.drop("next")
+
+
+def test_a_wrong_token_says_which_setting_it_is(project, served):
+    with pytest.raises(UserError, match="wants its token"):
+        platform_of(project, "another").holds()
+
+
+def test_a_server_that_is_not_there_is_unavailable():
+    nobody = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(Unavailable, match="does not answer"):
+        ServerPlatform(nobody, None, nobody).holds()
+
+
+class Callers(threading.Thread):
+    """Ask for prices, and tell afterwards what was paid."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.ended, self.failed, self.asked = threading.Event(), 0, 0
+        self._url, self._chance = url, random.Random(3)
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self._url) as http:
+            while not self.ended.is_set():
+                area = self._chance.uniform(1, 40)
+                answer = http.post("/predict", json={"area": area})
+                self.asked += 1
+                if answer.status_code != 200:
+                    self.failed += 1
+                    continue
+                truth = 2 * area * self._chance.lognormvariate(0, 0.1)
+                http.post("/feedback", json={"id": answer.json()["id"], "ground_truth": truth})
+                time.sleep(0.003)
+
+
+@pytest.fixture
+def callers(served):
+    thread = Callers(served)
+    thread.start()
+    yield thread
+    thread.ended.set()
+    thread.join()
+    assert thread.failed == 0
+    assert thread.asked > 50
+
+
+def release(project: Project, *command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "charkha", "release", *command],
+        cwd=project.root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def story(project: Project, version: int) -> list[object]:
+    ledger = open_ledger(project)
+    try:
+        return [d.numbers["phase"] for d in ledger.read("release", f"prices@{version}")]
+    finally:
+        ledger.close()
+
+
+def champion(project: Project) -> int:
+    return next(v.version for v in list_versions(project, "prices") if "champion" in v.aliases)
+
+
+@pytest.mark.timeout(240)
+def test_a_worse_version_goes_back_and_a_good_one_is_champion_though_its_controller_was_killed(
+    project, served, callers, monkeypatch, capsys
+):
+    bad = release(project, "start", "prices@4", "--steps", "30,100")
+    out, err = bad.communicate(timeout=120)
+    assert bad.returncode == 1, err
+    assert "worse: loss" in out
+    assert champion(project) == 2
+
+    good = release(project, "start", "prices@3", "--steps", "50,100")
+    time.sleep(4)
+    good.kill()
+    good.communicate()
+    assert story(project, 3)[0] == "judging"
+    again = release(project, "run")
+    out, err = again.communicate(timeout=180)
+    assert again.returncode == 0, err
+    assert champion(project) == 3
+    assert story(project, 3) == ["judging", "watching", "promoted"]
+    assert [(a.name, a.version, a.share) for a in platform_of(project).holds()] == [
+        ("champion", 3, 100)
+    ]
+
+    monkeypatch.chdir(project.root)
+    assert main(["release", "history"]) == 0
+    assert "worse: loss" in capsys.readouterr().out
+    assert main(["release", "status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["state"]["phase"] == "promoted"
+    assert main(["release", "abort"]) == 1
+    assert "has ended" in capsys.readouterr().err
