@@ -67,7 +67,7 @@ class Finding:
         high = "?" if self.high is None else percent(self.high)
         return (
             f"{self.name} {percent(self.difference)} (between {low} and {high}, "
-            f"margin {self.margin:.3g}) of {self.counts[0]:,} and {self.counts[1]:,}"
+            f"margin {percent(self.margin)}) of {self.counts[0]:,} and {self.counts[1]:,}"
         )
 
 
