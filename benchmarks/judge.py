@@ -45,7 +45,15 @@ def main() -> None:
     sims = 100 if given.quick else 1000
     began = time.perf_counter()
     figures: dict[str, float] = {"simulations": sims}
-    for part in (identical, worse_loss, few_dear_rows, low_traffic, late_labels, other_kinds):
+    for part in (
+        identical,
+        worse_loss,
+        few_dear_rows,
+        small_share,
+        low_traffic,
+        late_labels,
+        other_kinds,
+    ):
         print()
         figures |= part(sims)
     figures["seconds"] = round(time.perf_counter() - began, 1)
@@ -266,6 +274,43 @@ def told(key: str, name: str, flags: Flags) -> dict[str, float]:
 def share(flags: Flags) -> float:
     """Return which part of the releases was ever rolled back."""
     return round(float(flags.any(axis=1).mean()), 4)
+
+
+def small_share(sims: int) -> dict[str, float]:
+    """Equal versions, the candidate with a twentieth of the traffic: 4,000 labels against 76,000."""
+    chance = np.random.default_rng(7)
+    size = (EVERY, 19 * EVERY)  # since the last look, of candidate and baseline
+    cap = np.quantile(np.exp(SIGMA * chance.standard_normal(100_000) - SIGMA**2 / 2), CAP_AT)
+    sums = np.zeros(
+        (2, 2, 2, sims)
+    )  # plain and capped; candidate and baseline; sum and sum of squares
+    wrong = np.zeros((2, sims), bool)
+    matters = np.zeros(sims, bool)
+    for look in range(1, len(LOOKS) + 1):
+        for arm in range(2):
+            drawn = np.exp(SIGMA * chance.standard_normal((sims, size[arm])) - SIGMA**2 / 2)
+            for kind, values in enumerate((drawn, np.minimum(drawn, cap))):
+                sums[kind, arm] += values.sum(axis=1), (values**2).sum(axis=1)
+        for kind, part in enumerate((MEAN, CAPPED)):
+            count = [np.full((sims, 1), float(look * n)) for n in size]
+            means = [sums[kind, arm, 0][:, None] / count[arm] for arm in range(2)]
+            squares = [
+                sums[kind, arm, 1][:, None] - count[arm] * means[arm] ** 2 for arm in range(2)
+            ]
+            estimate, found = mean_ratio(
+                (count[1], count[0]), (means[1], means[0]), (squares[1], squares[0]), 0 * count[0],
+                tuned_at=RULES.pairs, alphas=(RULES.share("loss") * part, RULES.alpha),
+            )  # fmt: skip
+            if kind == 0:
+                matters = estimate > 1 + RULES.margins["loss"]
+            if look * EVERY >= RULES.labels:
+                wrong[kind] |= (found.low > 1) & matters
+    part = round(float(wrong.any(axis=0).mean()), 4)
+    print(
+        "identical arms, the candidate with 5 % of the traffic, 4,000 labels of its own: rolled back"
+    )
+    print(f"  {'loss':44}{part:8.1%}")
+    return {"false_loss_small_share": part}
 
 
 # Errors

@@ -139,6 +139,17 @@ def test_a_level_that_moves_between_stages_with_other_shares_moves_no_ratio():
     assert bounds.low < 1 < bounds.high
 
 
+def test_a_stage_in_which_one_arm_has_no_labels_moves_no_ratio():
+    one = mean_ratio(
+        ([50.0], [40.0]), ([1.0], [1.1]), ([9.0], [9.0]), [0.0], tuned_at=1000, alphas=(0.05, 0.05)
+    )
+    two = mean_ratio(
+        ([50.0, 900.0], [40.0, 0.0]), ([1.0, 7.0], [1.1, 0.0]), ([9.0, 9.0], [9.0, 0.0]), [0.0, 0.0],
+        tuned_at=1000, alphas=(0.05, 0.05),
+    )  # fmt: skip
+    assert one == two
+
+
 def test_without_two_rows_in_each_arm_nothing_is_known_of_a_ratio():
     _, bounds = mean_ratio(
         ([1.0], [50.0]), ([1.0], [9.0]), ([0.0], [1.0]), [0.0], tuned_at=1000, alphas=(0.05, 0.05)
