@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from charkha.release.evidence import BIN, Arm, Evidence, Sample, Window
 from charkha.release.judge import judge
-from charkha.release.rules import CAP_AT, CAPPED, MEAN, Rules
+from charkha.release.rules import CAP_AT, CAPPED, MEAN, SHOWN_AFTER, Rules
 from charkha.release.sequences import (
     band_radius,
     log_evidence,
@@ -114,7 +114,7 @@ def judged(arms: Floats, *, paired: bool = False) -> dict[str, Flags]:
         "loss_mean": mean_sure,
         "loss_capped": capped_sure,
         "loss": (mean_sure | capped_sure) & matters,
-        "shown": enough & (high < 1 + RULES.margins["loss"]),
+        "shown": (SHOWN_AFTER * RULES.labels <= LOOKS) & (high < 1 + RULES.margins["loss"]),
     }
 
 
@@ -217,6 +217,19 @@ def identical(sims: int) -> dict[str, float]:
         print(f"  {NAMES[name]:44}{found[f'false_{name}']:8.1%}")
     found["shown_no_worse"] = share(flags["shown"])
     print(f"  {'(shown to be less than 5 % worse by then)':44}{found['shown_no_worse']:8.1%}")
+    return found | too_good(chance, sims)
+
+
+def too_good(chance: np.random.Generator, sims: int) -> dict[str, float]:
+    """A loss that is worse by the margin, and is shown to be less: promoted though it should not be."""
+    worse = 1 + RULES.margins["loss"]
+    found = {
+        "false_shown": share(judged(losses(chance, sims, worse))["shown"]),
+        "false_shown_paired": share(judged(losses(chance, sims, worse, 0.8), paired=True)["shown"]),
+    }
+    print("a loss that is worse by the whole margin, 5 %: shown to be less than that (5 % may be)")
+    for name, part in zip(("the judge", "… paired, correlation 0.8"), found.values(), strict=True):
+        print(f"  {name:44}{part:8.1%}")
     return found
 
 
@@ -277,40 +290,56 @@ def share(flags: Flags) -> float:
 
 
 def small_share(sims: int) -> dict[str, float]:
-    """Equal versions, the candidate with a twentieth of the traffic: 4,000 labels against 76,000."""
+    """The candidate has a twentieth of the traffic: 4,000 labels against 76,000."""
     chance = np.random.default_rng(7)
-    size = (EVERY, 19 * EVERY)  # since the last look, of candidate and baseline
+    found = {
+        "false_loss_small_share": round(float(uneven(chance, sims, 1.0)[0].mean()), 4),
+        "false_shown_small_share": round(
+            float(uneven(chance, sims, 1 + RULES.margins["loss"])[1].mean()), 4
+        ),
+    }
+    print("the candidate with 5 % of the traffic, 4,000 labels of its own")
+    names = ("equal: loss rolls back", "worse by the margin: shown to be less")
+    for name, part in zip(names, found.values(), strict=True):
+        print(f"  {name:44}{part:8.1%}")
+    return found
+
+
+def uneven(chance: np.random.Generator, sims: int, worse: float) -> Flags:
+    """Return which (2, sims) releases are ever rolled back for their loss, or shown to be no worse."""
+    size = (19 * EVERY, EVERY)  # since the last look
     cap = np.quantile(np.exp(SIGMA * chance.standard_normal(100_000) - SIGMA**2 / 2), CAP_AT)
     sums = np.zeros(
         (2, 2, 2, sims)
-    )  # plain and capped; candidate and baseline; sum and sum of squares
-    wrong = np.zeros((2, sims), bool)
-    matters = np.zeros(sims, bool)
+    )  # plain and capped; baseline and candidate; sum, sum of squares
+    told = np.zeros((2, sims), bool)
     for look in range(1, len(LOOKS) + 1):
-        for arm in range(2):
-            drawn = np.exp(SIGMA * chance.standard_normal((sims, size[arm])) - SIGMA**2 / 2)
+        for arm, factor in enumerate((1.0, worse)):
+            drawn = (
+                np.exp(SIGMA * chance.standard_normal((sims, size[arm])) - SIGMA**2 / 2) * factor
+            )
             for kind, values in enumerate((drawn, np.minimum(drawn, cap))):
                 sums[kind, arm] += values.sum(axis=1), (values**2).sum(axis=1)
+        count = [np.full((sims, 1), float(look * n)) for n in size]
+        ratios = []
         for kind, part in enumerate((MEAN, CAPPED)):
-            count = [np.full((sims, 1), float(look * n)) for n in size]
             means = [sums[kind, arm, 0][:, None] / count[arm] for arm in range(2)]
             squares = [
                 sums[kind, arm, 1][:, None] - count[arm] * means[arm] ** 2 for arm in range(2)
             ]
-            estimate, found = mean_ratio(
-                (count[1], count[0]), (means[1], means[0]), (squares[1], squares[0]), 0 * count[0],
-                tuned_at=RULES.pairs, alphas=(RULES.share("loss") * part, RULES.alpha),
+            ratios.append(
+                mean_ratio(
+                    (count[0], count[1]), (means[0], means[1]), (squares[0], squares[1]), 0 * count[0],
+                    tuned_at=RULES.pairs, alphas=(RULES.share("loss") * part, RULES.alpha),
+                )
             )  # fmt: skip
-            if kind == 0:
-                matters = estimate > 1 + RULES.margins["loss"]
-            if look * EVERY >= RULES.labels:
-                wrong[kind] |= (found.low > 1) & matters
-    part = round(float(wrong.any(axis=0).mean()), 4)
-    print(
-        "identical arms, the candidate with 5 % of the traffic, 4,000 labels of its own: rolled back"
-    )
-    print(f"  {'loss':44}{part:8.1%}")
-    return {"false_loss_small_share": part}
+        (estimate, plain), (_, capped) = ratios
+        margin = 1 + RULES.margins["loss"]
+        if look * EVERY >= RULES.labels:
+            told[0] |= ((plain.low > 1) | (capped.low > 1)) & (estimate > margin)
+        if look * EVERY >= SHOWN_AFTER * RULES.labels:
+            told[1] |= plain.high < margin
+    return told
 
 
 # Errors

@@ -82,6 +82,13 @@ def test_a_hundred_labels_are_the_least_for_losses_and_none_are_no_fault(seen):
     assert judge(seen(20_000, labels=99), Rules(required=("loss",))).kind == "keep collecting"
 
 
+def test_few_labels_can_show_that_a_loss_is_worse_and_not_yet_that_it_is_not(seen):
+    relaxed = Rules(margins={**Rules().margins, "loss": 2.0})
+    found = {n: named(judge(seen(20_000, labels=n), relaxed), "loss") for n in (399, 400)}
+    assert found[399].high < 2.0
+    assert (found[399].fine, found[400].fine) == (False, True)
+
+
 def test_a_metric_that_is_required_has_to_be_shown(seen):
     evidence = seen(20_000)
     assert judge(evidence, Rules(required=METRICS)).kind == "promote"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import log
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charkha.release.evidence import BIN, MOST_BINS, Arm, Pairs, Sample, Window, latency_of
-from charkha.release.rules import CAPPED, MEAN, Finding, Metric, Rules
+from charkha.release.rules import CAPPED, MEAN, SHOWN_AFTER, Finding, Metric, Rules
 from charkha.release.sequences import (
     Floats,
     band_radius,
@@ -167,7 +168,7 @@ def losses(windows: Sequence[Window], rules: Rules) -> Iterator[Finding]:
     yield mean
     matters = mean.difference is not None and mean.difference > mean.margin
     low = capped.low if capped.low is not None else -1.0
-    yield Finding(**{**vars(capped), "worse": matters and low > 0, "fine": False})
+    yield replace(capped, worse=matters and low > 0, fine=False)
 
 
 def _loss(name: str, windows: Sequence[Window], alpha: float, rules: Rules) -> Finding:
@@ -187,7 +188,7 @@ def _loss(name: str, windows: Sequence[Window], alpha: float, rules: Rules) -> F
     )
     if not np.isfinite(estimate):
         return _nothing(name, "loss", rules, counts)
-    return _finding(
+    found = _finding(
         name,
         "loss",
         (_mean(base), _mean(cand)),
@@ -197,6 +198,8 @@ def _loss(name: str, windows: Sequence[Window], alpha: float, rules: Rules) -> F
         alpha=alpha,
         counts=counts,
     )
+    enough = min(counts) >= SHOWN_AFTER * rules.labels
+    return replace(found, fine=found.fine and enough)
 
 
 def _stratum(window: Window, *, capped: bool) -> tuple[Sample, Sample, float]:

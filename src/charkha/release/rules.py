@@ -12,6 +12,9 @@ Kind = Literal["promote", "roll back", "keep collecting"]
 
 # Of the part of `alpha` that loss gets. Capped losses find most; the mean finds what a few rows cost.
 MEAN, CAPPED = 0.3, 0.7
+# A loss is shown to be no worse with so many times the least number of labels: the bound is
+# asymptotic, and of few labels with a long tail the mean and its spread are both too low together.
+SHOWN_AFTER = 4
 CAP_AT = 0.9  # quantile of the first losses of both arms, above which all count alike
 
 
