@@ -342,6 +342,38 @@ class ReleaseSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MonitoringSettings:
+    """When a window of predictions counts as drifted from what the model was trained on."""
+
+    false_alarms: float = setting(
+        "how often a window without drift may be called drifted, all columns together",
+        0.01,
+        least=1e-6,
+        most=0.5,
+    )
+    smallest_shift: float = setting(
+        "smallest change of a distribution that matters, as a shift in standard deviations",
+        0.1,
+        least=0,
+    )
+    smallest_share: float = setting(
+        "smallest part of the rows that matters where values are missing, new or out of range",
+        0.02,
+        least=0,
+        most=1,
+    )
+    least_rows: int = setting("rows of a window below which nothing is said of it", 200, least=2)
+    windows_in_a_row: int = setting(
+        "windows in which a column has to drift, one after another, for an alarm", 2, least=1
+    )
+    window: str | None = setting(
+        "size of one window: rows (`1000`) or time (`6h`); without it all that is checked is one",
+        None,
+    )
+    ignore: tuple[str, ...] = setting("columns that are not looked at, such as dates", ())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Project:
     """What the project is called, and what it may do."""
 
@@ -358,6 +390,7 @@ class Project:
     serving: ServingSettings
     records: RecordSettings
     release: ReleaseSettings
+    monitoring: MonitoringSettings
 
     @property
     def state(self) -> Path:
@@ -376,6 +409,7 @@ SECTIONS: dict[str, type] = {
     "serving": ServingSettings,
     "records": RecordSettings,
     "release": ReleaseSettings,
+    "monitoring": MonitoringSettings,
 }
 LISTS = ("gate",)
 

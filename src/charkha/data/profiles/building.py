@@ -1,0 +1,166 @@
+"""Profiles made of rows: the edges, the counts on both sides of them, the commonest labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from charkha.data.profiles.columns import (
+    LabelsFound,
+    NumbersFound,
+    is_moment,
+    is_number,
+    labels_of,
+    lengths_of,
+    numbers_of,
+    shapes_of,
+    whole,
+)
+from charkha.data.profiles.profile import (
+    GRID,
+    KEPT,
+    Categories,
+    Column,
+    Counts,
+    Floats,
+    Numbers,
+    Profile,
+    Texts,
+)
+from charkha.errors import DataError
+
+_FEW_LABELS = 20  # up to so many, a text is a category, however few rows there are
+_REPEATS = 5  # so often a category occurs on average; a text that does not is no category
+_COVERED = 0.8  # part of the rows whose label is kept
+_DIGITS = 12  # of mean and deviation: the last ones depend on the order of a sum
+
+Rows = pa.Array | pa.ChunkedArray | pd.Series
+
+
+def build_profile(columns: Mapping[str, Rows]) -> Profile:
+    """Sum up columns, each by itself; the same rows give the same profile.
+
+    Numbers and moments are sorted once. Booleans, pandas categories and texts that repeat are
+    categories; texts that seldom repeat are texts.
+
+    Args:
+        columns: by name; they may differ in length.
+
+    Raises:
+        DataError: there is no row, or a column's values are lists, bytes or such.
+    """
+    return Profile(columns={name: profile_column(name, rows) for name, rows in columns.items()})
+
+
+def profile_column(name: str, rows: Rows) -> Column:
+    """Sum up one column.
+
+    Raises:
+        DataError: as `build_profile`.
+    """
+    labelled = isinstance(rows, pd.Series) and isinstance(rows.dtype, pd.CategoricalDtype)
+    array = whole(_arrow(name, rows))
+    if len(array) == 0:
+        raise DataError(f"column {name!r} has no rows", fix="give it rows to be summed up")
+    kind = array.type
+    if pa.types.is_boolean(kind) or labelled:
+        return _categories(labels_of(array), len(array))
+    if is_number(kind) or is_moment(kind):
+        return _numbers(numbers_of(array), len(array), moments=is_moment(kind))
+    if pa.types.is_null(kind):
+        return _numbers(numbers_of(array), len(array), moments=False)
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise DataError(
+            f"column {name!r} holds {kind}, of which there is no profile",
+            fix="make it numbers, text, booleans or dates",
+        )
+    found = labels_of(array)
+    return _categories(found, len(array)) if _repeat(found) else _texts(array, found.missing)
+
+
+def _arrow(name: str, rows: Rows) -> pa.Array | pa.ChunkedArray:
+    if not isinstance(rows, pd.Series):
+        return rows
+    try:
+        return pa.Array.from_pandas(rows)
+    except pa.ArrowException as e:
+        raise DataError(
+            f"column {name!r} holds values of several types: {e}",
+            fix="make it numbers, text, booleans or dates",
+        ) from e
+
+
+def _numbers(found: NumbersFound, rows: int, *, moments: bool) -> Numbers:
+    values = np.sort(found.values)
+    edges = _edges(values)
+    return Numbers(
+        rows=rows,
+        missing=rows - len(values),
+        edges=edges,
+        below=np.searchsorted(values, edges, "left").astype(np.int64),
+        upto=np.searchsorted(values, edges, "right").astype(np.int64),
+        mean=_short(values.mean()) if len(values) else 0.0,
+        sd=_short(values.std()) if len(values) else 0.0,
+        moments=moments,
+    )
+
+
+def _edges(ordered: Floats) -> Floats:
+    """Return quantiles on a grid, and ever rarer values towards both ends.
+
+    Towards the ends the edges halve the number of rows beyond them: 1/2000, 1/4000 … one row.
+    Moved mass is measured by its way (Wasserstein), and the way through a tail is long.
+    """
+    count = len(ordered)
+    if count <= GRID:
+        return np.unique(ordered)
+    last = count - 1
+    inner = np.round(np.arange(1, GRID) * (count / GRID)).astype(np.int64) - 1
+    tail = 2 ** np.arange(int(np.log2(count / GRID)) + 1) - 1
+    at = np.unique(np.concatenate([tail, inner, last - tail]))
+    return np.unique(ordered[at])
+
+
+def _repeat(found: LabelsFound) -> bool:
+    """Whether these texts are categories."""
+    distinct, known = len(found.labels), int(found.counts.sum())
+    if distinct <= _FEW_LABELS:
+        return True
+    kept = int(np.sort(found.counts)[-KEPT:].sum())
+    return kept >= _COVERED * known and distinct * _REPEATS <= known
+
+
+def _categories(found: LabelsFound, rows: int) -> Categories:
+    counts: dict[str, int] = {}
+    for label, count in zip(found.labels, found.counts.tolist(), strict=True):
+        counts[label] = counts.get(label, 0) + count
+    commonest = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    kept = commonest[:KEPT]
+    return Categories(
+        rows=rows,
+        missing=found.missing,
+        labels=tuple(label for label, _ in kept),
+        counts=_counts([count for _, count in kept]),
+        other=sum(count for _, count in commonest[KEPT:]),
+    )
+
+
+def _texts(array: pa.Array, missing: int) -> Texts:
+    lengths, shapes = lengths_of(array), shapes_of(array)
+    return Texts(
+        rows=len(array),
+        missing=missing,
+        lengths=_numbers(numbers_of(lengths), len(array), moments=False),
+        shapes=_categories(labels_of(shapes), len(shapes)),
+    )
+
+
+def _counts(values: list[int]) -> Counts:
+    return np.array(values, dtype=np.int64)
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
