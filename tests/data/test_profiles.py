@@ -149,8 +149,8 @@ def test_the_commonest_labels_are_kept_and_the_rest_is_other():
     column = profile_column("x", pd.Series(labels))
     assert isinstance(column, Categories)
     assert len(column.labels) == KEPT
-    assert column.counts.sum() + column.other == len(labels)
-    assert column.counts[0] == 32
+    assert column.counts.sum() + column.other == len(labels) // 2  # every second row
+    assert column.counts[0] == 16
     seen = see_column(pa.array(["label 0", "label 299", "never", None]), column)
     assert (seen.counts[column.labels.index("label 0")], seen.missing) == (1, 1)
     assert dict(seen.unknown) == {"label 299": 1, "never": 1}

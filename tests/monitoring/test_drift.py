@@ -44,15 +44,16 @@ def column(found, name):
 def test_a_window_like_the_reference_has_not_drifted():
     found = verdict()
     assert (found.outcome, found.drifted) == ("no drift", ())
-    assert found.because == "none of 6 columns changed by more than chance and enough, in 2,000 rows"
+    assert (
+        found.because == "none of 6 columns changed by more than chance and enough, in 2,000 rows"
+    )
 
 
 def test_a_shift_says_how_much_and_which_way():
     found = verdict(area=lambda v: v * 1.2)
     assert found.drifted == ("area",)
     said = column(found, "area")
-    assert said.because.startswith("median up 2")
-    assert "(1,09" in said.because
+    assert said.because.startswith("median up 19 % (1,095 → 1,307)")
     assert "rank, p" in said.because
     assert said.effects.shift_sd == pytest.approx(np.log(1.2) / 0.3, rel=0.2)
     assert found.because.startswith("1 of 6 columns: area: median up")
@@ -72,7 +73,7 @@ def test_a_wider_column_is_told_as_such():
 def test_labels_that_move_are_named():
     found = verdict(place=lambda v: np.where(v == "South", "North", v))
     assert found.drifted == ("place",)
-    assert "→ 80 %" in column(found, "place").because or "→ 0 %" in column(found, "place").because
+    assert column(found, "place").because.startswith("'North' 50 % → 81 % (chi2, p = ")
 
 
 def test_labels_that_the_reference_never_had_are_named():

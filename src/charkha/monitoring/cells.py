@@ -62,6 +62,21 @@ def of_categories(profile: Categories, seen: CategoriesSeen) -> Cells:
     )
 
 
+def of_labels_apart(profile: Categories, seen: CategoriesSeen) -> Cells:
+    """Return a cell for each label of either side, where all those of the reference are known.
+
+    Taken together, labels that only the window has would look like a change in every column with
+    rare labels: that they are not in the reference is what they were chosen by.
+    """
+    if profile.other:
+        return of_categories(profile, seen)
+    new = np.array(list(seen.unknown.values()), dtype=np.int64)
+    return Cells(
+        reference=np.append(profile.counts, np.zeros_like(new)),
+        window=np.append(seen.counts, new),
+    )
+
+
 def merged(cells: Cells, starts: Sequence[int]) -> Cells:
     """Return fewer cells: each starts at one of `starts` (ascending, the first is 0)."""
     return Cells(

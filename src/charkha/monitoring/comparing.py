@@ -81,13 +81,15 @@ def _numbers(
     distance = statistics.kolmogorov_smirnov(counted)
     sizes = effects.of_numbers(counted, distance.value, profile, seen)
     matters = sizes.shift_sd >= settings.smallest_shift
-    words = effects.direction(profile, seen, _writer(profile))
+    words = effects.directions(profile, seen, _writer(profile))
     measured = {
         "rank": statistics.rank_test(counted),
         "KS": distance,
         "spread": statistics.spread_test(counted),
     }
-    found = [_measured(test, _OF_NUMBERS, it, matters, words) for test, it in measured.items()]
+    found = [
+        _measured(test, _OF_NUMBERS, it, matters, words[test]) for test, it in measured.items()
+    ]
     outside = _outside(profile, seen, settings)
     missing = _missing(profile, seen, _OF_NUMBERS, settings)
     return Comparison(
@@ -107,7 +109,11 @@ def _labels(
     sizes = effects.of_labels(counted)
     matters = sizes.shift_sd >= settings.smallest_shift
     found = _measured(
-        "chi2", _OF_LABELS, statistics.chi_squared(counted), matters, _changed(profile, seen)
+        "chi2",
+        _OF_LABELS,
+        statistics.chi_squared(cells.of_labels_apart(profile, seen)),
+        matters,
+        _changed(profile, seen),
     )
     new = _new(profile, seen, settings)
     return Comparison(
@@ -124,18 +130,20 @@ def _texts(name: str, profile: Texts, seen: TextsSeen, settings: MonitoringSetti
     lengths = cells.of_numbers(profile.lengths, seen.lengths)
     distance = statistics.kolmogorov_smirnov(lengths)
     by_length = effects.of_numbers(lengths, distance.value, profile.lengths, seen.lengths)
-    longer = f"length: {effects.direction(profile.lengths, seen.lengths, show)}"
+    words = effects.directions(profile.lengths, seen.lengths, show)
     shapes = cells.of_categories(profile.shapes, seen.shapes)
     by_shape = effects.of_labels(shapes)
     least = settings.smallest_shift
     matters = by_length.shift_sd >= least
     tests = (
-        _measured("rank", _OF_TEXTS, statistics.rank_test(lengths), matters, longer),
-        _measured("KS", _OF_TEXTS, distance, matters, longer),
+        _measured(
+            "rank", _OF_TEXTS, statistics.rank_test(lengths), matters, f"length: {words['rank']}"
+        ),
+        _measured("KS", _OF_TEXTS, distance, matters, f"length: {words['KS']}"),
         _measured(
             "chi2",
             _OF_TEXTS,
-            statistics.chi_squared(shapes),
+            statistics.chi_squared(cells.of_labels_apart(profile.shapes, seen.shapes)),
             by_shape.shift_sd >= least,
             f"shape: {_changed(profile.shapes, seen.shapes)}",
         ),

@@ -12,6 +12,7 @@ from scipy.special import ndtri
 from charkha.data.profiles.profile import Floats, Numbers, NumbersSeen
 from charkha.monitoring.cells import Cells, bins
 
+_NOTABLE = 0.1  # of a deviation, or of the spread: what is worth a word
 BINS = 10  # of the reference's rows, for PSI and Jensen-Shannon of numbers
 
 
@@ -116,10 +117,13 @@ def scale_of(profile: Numbers) -> float:
     return width / 1.349 if width > 0 else profile.sd
 
 
-def direction(
+def directions(
     profile: Numbers, seen: NumbersSeen, write: Callable[[float], str]
-) -> str:
-    """Say what became of a column of numbers: `median up 12 % (1,480 → 1,655)`.
+) -> dict[str, str]:
+    """Say what became of a column of numbers, as each test sees it.
+
+    The rank test sees the median (`median up 12 % (1,480 → 1,655)`), the spread test the width of
+    the middle half, KS the larger of both changes.
 
     Args:
         profile: the reference.
@@ -127,24 +131,37 @@ def direction(
         write: how a value is written.
     """
     if seen.quartiles is None or not profile.known:
-        return "no values"
+        return dict.fromkeys(("rank", "spread", "KS"), "no values")
     low, middle, high = seen.quartiles
-    was = profile.quantile(0.5)
-    moved = middle - was
-    shown = f"({write(was)} → {write(middle)})"
-    scale = scale_of(profile)
-    if abs(moved) > 0.05 * scale:
-        positive = not profile.moments and float(profile.edges[0]) >= 0 and was > 0
-        side = "later" if profile.moments and moved > 0 else "earlier" if profile.moments else ""
-        if side:
-            return f"median {side} {shown}"
-        size = f" {abs(moved) / was:.0%}".replace("%", " %") if positive else ""
-        return f"median {'up' if moved > 0 else 'down'}{size} {shown}"
+    was, scale = profile.quantile(0.5), scale_of(profile)
     width, was_width = high - low, profile.quantile(0.75) - profile.quantile(0.25)
-    if was_width > 0 and abs(width / was_width - 1) > 0.05:
-        change = f"{abs(width / was_width - 1):.0%}".replace("%", " %")
-        return f"spread {'up' if width > was_width else 'down'} {change}, median as before"
-    return "shape changed, median and spread as before"
+    moved = abs(middle - was) > _NOTABLE * scale
+    widened = was_width > 0 and abs(width / was_width - 1) > _NOTABLE
+    median = _median(profile, was, middle, write)
+    spread = f"spread {_side(width - was_width)} {_percent(width, was_width)}" if widened else ""
+    other = "shape changed, median and spread about as before"
+    return {
+        "rank": median if middle != was else other,
+        "spread": spread or (median if moved else other),
+        "KS": median if moved else spread or other,
+    }
+
+
+def _median(profile: Numbers, was: float, now: float, write: Callable[[float], str]) -> str:
+    shown = f"({write(was)} → {write(now)})"
+    if profile.moments:
+        return f"median {'later' if now > was else 'earlier'} {shown}"
+    # a share of the median says something where values are sizes, and not where zero is arbitrary
+    size = f" {_percent(now, was)}" if float(profile.edges[0]) >= 0 and was > 0 else ""
+    return f"median {_side(now - was)}{size} {shown}"
+
+
+def _side(difference: float) -> str:
+    return "up" if difference > 0 else "down"
+
+
+def _percent(now: float, was: float) -> str:
+    return f"{abs(now / was - 1) * 100:.0f} %"
 
 
 def _entropy(share: Floats, middle: Floats) -> float:

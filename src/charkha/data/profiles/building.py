@@ -24,7 +24,6 @@ from charkha.data.profiles.profile import (
     KEPT,
     Categories,
     Column,
-    Counts,
     Floats,
     Numbers,
     Profile,
@@ -67,7 +66,7 @@ def profile_column(name: str, rows: Rows) -> Column:
         raise DataError(f"column {name!r} has no rows", fix="give it rows to be summed up")
     kind = array.type
     if pa.types.is_boolean(kind) or labelled:
-        return _categories(labels_of(array), len(array))
+        return _categories(array, labels_of(array))
     if is_number(kind) or is_moment(kind):
         return _numbers(numbers_of(array), len(array), moments=is_moment(kind))
     if pa.types.is_null(kind):
@@ -78,7 +77,7 @@ def profile_column(name: str, rows: Rows) -> Column:
             fix="make it numbers, text, booleans or dates",
         )
     found = labels_of(array)
-    return _categories(found, len(array)) if _repeat(found) else _texts(array, found.missing)
+    return _categories(array, found) if _repeat(found) else _texts(array, found.missing)
 
 
 def _arrow(name: str, rows: Rows) -> pa.Array | pa.ChunkedArray:
@@ -133,19 +132,36 @@ def _repeat(found: LabelsFound) -> bool:
     return kept >= _COVERED * known and distinct * _REPEATS <= known
 
 
-def _categories(found: LabelsFound, rows: int) -> Categories:
+def _categories(array: pa.Array, found: LabelsFound) -> Categories:
+    """Count the commonest labels.
+
+    Where there are more than are kept, every other row says which ones are, and the rows between
+    count them. Counted in the rows that chose them they would look commoner than they are, and
+    later rows would seem to have lost them.
+    """
+    kept = _commonest(found)[:KEPT]
+    counted = found
+    if len(found.labels) > KEPT:
+        at = np.arange(len(array))
+        kept = _commonest(labels_of(array.take(at[::2])))[:KEPT]
+        counted = labels_of(array.take(at[1::2]))
+    counts = dict(_commonest(counted))
+    own = np.array([counts.get(label, 0) for label, _ in kept], dtype=np.int64)
+    return Categories(
+        rows=len(array),
+        missing=found.missing,
+        labels=tuple(label for label, _ in kept),
+        counts=own,
+        other=int(counted.counts.sum() - own.sum()),
+    )
+
+
+def _commonest(found: LabelsFound) -> list[tuple[str, int]]:
+    """Return labels with their counts, the commonest first."""
     counts: dict[str, int] = {}
     for label, count in zip(found.labels, found.counts.tolist(), strict=True):
         counts[label] = counts.get(label, 0) + count
-    commonest = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    kept = commonest[:KEPT]
-    return Categories(
-        rows=rows,
-        missing=found.missing,
-        labels=tuple(label for label, _ in kept),
-        counts=_counts([count for _, count in kept]),
-        other=sum(count for _, count in commonest[KEPT:]),
-    )
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def _texts(array: pa.Array, missing: int) -> Texts:
@@ -154,12 +170,8 @@ def _texts(array: pa.Array, missing: int) -> Texts:
         rows=len(array),
         missing=missing,
         lengths=_numbers(numbers_of(lengths), len(array), moments=False),
-        shapes=_categories(labels_of(shapes), len(shapes)),
+        shapes=_categories(shapes, labels_of(shapes)),
     )
-
-
-def _counts(values: list[int]) -> Counts:
-    return np.array(values, dtype=np.int64)
 
 
 def _short(value: float) -> float:

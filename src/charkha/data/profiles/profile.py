@@ -59,13 +59,16 @@ class Numbers:
 
 @dataclass(frozen=True, kw_only=True)
 class Categories:
-    """A column of labels: how often the commonest ones occur, and all others together."""
+    """A column of labels: how often the commonest ones occur, and all others together.
+
+    Where `other` is not 0, every second row is counted; see `charkha.data.profiles.building`.
+    """
 
     rows: int
     missing: int
     labels: tuple[str, ...]  # at most KEPT, the commonest first
     counts: Counts  # (len(labels),)
-    other: int  # rows of all other labels
+    other: int  # rows of all other labels; 0 where all are kept
 
     @property
     def kind(self) -> Kind:
