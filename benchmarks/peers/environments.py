@@ -10,6 +10,7 @@ from pathlib import Path
 
 HOME = Path(sys.executable).parent.parent / "peers"
 LOCKS = {file.stem: file for file in sorted(Path(__file__).parent.glob("*.txt"))}
+DRIFT = ("evidently", "nannyml")  # those of drift.py; the others are those of serving.py
 _OURS = ("scikit-learn", "numpy", "scipy", "joblib", "pandas")  # they read the model that we wrote
 _WITH_MODEL = ("bentoml", "litserve", "mlserver")
 

@@ -34,6 +34,7 @@ from charkha.errors import DataError
 _FEW_LABELS = 20  # up to so many, a text is a category, however few rows there are
 _REPEATS = 5  # so often a category occurs on average; a text that does not is no category
 _COVERED = 0.8  # part of the rows whose label is kept
+_ENDS = 64  # rows of each end of a column that are edges
 _DIGITS = 12  # of mean and deviation: the last ones depend on the order of a sum
 
 Rows = pa.Array | pa.ChunkedArray | pd.Series
@@ -110,7 +111,7 @@ def _numbers(found: NumbersFound, rows: int, *, moments: bool) -> Numbers:
 def _edges(ordered: Floats) -> Floats:
     """Return quantiles on a grid, and ever rarer values towards both ends.
 
-    Towards the ends the edges halve the number of rows beyond them: 1/2000, 1/4000 … one row.
+    The last rows of each end are edges one by one, those before them in steps that grow by a tenth.
     Moved mass is measured by its way (Wasserstein), and the way through a tail is long.
     """
     count = len(ordered)
@@ -118,7 +119,8 @@ def _edges(ordered: Floats) -> Floats:
         return np.unique(ordered)
     last = count - 1
     inner = np.round(np.arange(1, GRID) * (count / GRID)).astype(np.int64) - 1
-    tail = 2 ** np.arange(int(np.log2(count / GRID)) + 1) - 1
+    steps = int(np.log(max(count / GRID / _ENDS, 1)) / np.log(1.1)) + 1
+    tail = np.append(np.arange(_ENDS), (_ENDS * 1.1 ** np.arange(steps)).astype(np.int64))
     at = np.unique(np.concatenate([tail, inner, last - tail]))
     return np.unique(ordered[at])
 
