@@ -35,7 +35,7 @@ class Decision:
     """Somebody or something decided; `subject` is what about (`house-prices@3`)."""
 
     at: float  # unix seconds
-    kind: str  # "gate" | "promotion" | "rollback"
+    kind: str  # "gate" | "promotion" | "rollback" | "drift"
     subject: str
     because: str
     numbers: Mapping[str, object] = field(default_factory=dict)  # what JSON can hold

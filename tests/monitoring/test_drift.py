@@ -9,7 +9,7 @@ import pytest
 
 from charkha.data.profiles.building import build_profile
 from charkha.data.profiles.window import summarise
-from charkha.monitoring.drift import Verdict, alarm, judge
+from charkha.monitoring.drift import Told, alarm, judge
 from charkha.project import MonitoringSettings
 
 SETTINGS = MonitoringSettings()
@@ -150,23 +150,14 @@ def test_windows_side_by_side_share_the_rate_of_false_alarms():
 
 def history(*drifted, start=datetime(2026, 11, 1, tzinfo=UTC)):
     """A verdict a day; None is a window with too few rows."""
-    whole = verdict(area=lambda v: v * 1.5, rooms=lambda v: v + 3)
-    told = []
-    for day, names in enumerate(drifted):
-        columns = tuple(
-            type(c)(**{**vars(c), "drifted": c.column in (names or ())}) for c in whole.columns
+    return [
+        Told(
+            outcome="not enough data" if names is None else "drift" if names else "no drift",
+            drifted=tuple(names or ()),
+            since=start + timedelta(days=day),
         )
-        outcome = "not enough data" if names is None else "drift" if names else "no drift"
-        told.append(
-            Verdict(
-                outcome=outcome,
-                because="",
-                rows=1,
-                since=start + timedelta(days=day),
-                columns=() if names is None else columns,
-            )
-        )
-    return told
+        for day, names in enumerate(drifted)
+    ]
 
 
 def test_one_window_is_no_alarm_and_two_in_a_row_are():

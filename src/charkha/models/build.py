@@ -29,6 +29,8 @@ from charkha.models.flavours.choice import flavour_of
 from charkha.models.flavours.port import Classes, Flavour
 from charkha.models.metrics import SHOWN, Metric, Task, metric
 from charkha.models.package import DESCRIPTION, Description, OnnxTwin, describe
+from charkha.models.profiled import FILE as PROFILE
+from charkha.models.profiled import profiled
 from charkha.models.rows import as_table, split_target
 from charkha.models.scores import score
 from charkha.models.signature import Column, Signature, infer_columns, type_of
@@ -196,6 +198,7 @@ def _describe(wish: Wish, asked: Asked, model_file: str, twin: Twin) -> Descript
         },
         input_example="input_example.json",
         examples=EXAMPLES,
+        profile=PROFILE,
         reference="reference.parquet",
     )
 
@@ -252,6 +255,7 @@ def _write_samples(folder: Path, about: Description, asked: Asked) -> None:
     text = json.dumps(records, indent=2, ensure_ascii=False)
     (folder / about.input_example).write_text(text + "\n", encoding="utf-8")
     (folder / EXAMPLES).write_text(recorded(asked), encoding="utf-8")
+    (folder / PROFILE).write_bytes(profiled(asked))
 
 
 def _rounded(value: float, digits: int) -> float:

@@ -5,6 +5,7 @@
     model.onnx           its twin, where one agrees with it
     input_example.json   three rows, as a request would carry them
     examples.json        at most 32 rows, and what the model answered; since format 2
+    profile.bin          every column summed up; since format 3
     reference.parquet    at most 1,000 training rows with the target
     card.md, plots/      for people
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from charkha.models.metrics import Task
     from charkha.models.predictions import Predictions, Values
 
-FORMAT = 2
-_READ = (1, 2)  # formats; 1 has no recorded examples
+FORMAT = 3
+_READ = (1, 2, 3)  # formats; 1 has no recorded examples, 1 and 2 have no profile
 DESCRIPTION = "package.json"
 
 
@@ -69,6 +70,7 @@ class Description:
     input_example: str
     reference: str
     examples: str | None = None  # in format 1
+    profile: str | None = None  # in formats 1 and 2
 
 
 class ModelPackage:

@@ -48,6 +48,20 @@ class Verdict:
         """The names of the columns that drifted."""
         return tuple(c.column for c in self.columns if c.drifted)
 
+    @property
+    def told(self) -> Told:
+        """What an alarm needs to know of it."""
+        return Told(outcome=self.outcome, drifted=self.drifted, since=self.since)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A verdict as an alarm sees it, and as the ledger remembers it."""
+
+    outcome: Outcome
+    drifted: tuple[str, ...] = ()
+    since: datetime | None = None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
@@ -113,7 +127,7 @@ def judge(
     )
 
 
-def alarm(history: Sequence[Verdict], settings: MonitoringSettings) -> Alarm:
+def alarm(history: Sequence[Told], settings: MonitoringSettings) -> Alarm:
     """Decide whether drift is an alarm: the same column in so many windows without a break.
 
     Windows with too few rows say nothing, and neither count nor break.
@@ -142,9 +156,9 @@ def alarm(history: Sequence[Verdict], settings: MonitoringSettings) -> Alarm:
     return Alarm(raised=False, because="no column drifted in the last window", since={})
 
 
-def _run(column: str, history: Sequence[Verdict]) -> list[Verdict]:
+def _run(column: str, history: Sequence[Told]) -> list[Told]:
     """Return the last windows in which the column drifted, up to the first break."""
-    run: list[Verdict] = []
+    run: list[Told] = []
     for verdict in reversed(history):
         if column not in verdict.drifted:
             break

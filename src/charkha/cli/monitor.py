@@ -1,0 +1,125 @@
+"""`charkha monitor`: whether the predictions of a model still look like what it was trained on."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from charkha.cli import show
+from charkha.cli.arguments import parser, subcommand, subcommands
+from charkha.data.late import late
+from charkha.errors import DONE, YOU
+from charkha.project import open_project
+
+if TYPE_CHECKING:
+    from charkha.monitoring.checking import Checked
+    from charkha.monitoring.drift import ColumnVerdict, Verdict
+
+
+def main(arguments: list[str]) -> int:
+    """Run one `charkha monitor …` command line; return the exit code."""
+    given = _parser().parse_args(arguments)
+    project = open_project(environment=given.env)
+    checking = late("charkha.monitoring.checking", extra="monitoring")
+    with show.working(f"checking the records of {given.model}"):
+        found = checking.check(
+            project,
+            given.model,
+            since=given.since,
+            until=given.until,
+            window=given.window,
+            segment=given.segment,
+        )
+    if given.json:
+        show.as_json([asdict(each) for each in found])
+    elif not found:
+        print("no segment of the records has training rows to be compared with")
+    for each in [] if given.json else found:
+        _tell(each)
+    drifted = any(each.last.outcome == "drift" for each in found)
+    return YOU if drifted and given.fail_on_drift else DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = parser("monitor", example="charkha monitor check house-prices --since 1d")
+    among = subcommands(made)
+    check = subcommand(
+        among,
+        "check",
+        "compare what a version was asked and answered with what it was trained on",
+        example="charkha monitor check house-prices --since 7d --window 1d",
+    )
+    check.add_argument(
+        "model", metavar="MODEL", help="NAME (its champion), NAME@3 or NAME@challenger"
+    )
+    check.add_argument(
+        "--since", metavar="TIME", default="1d", help="7d, 12h, 2026-11-24; 1d without it"
+    )
+    check.add_argument("--until", metavar="TIME", help="the moment after the last; UTC, as --since")
+    check.add_argument(
+        "--window", metavar="SIZE", help="cut the records into windows of 1000 (rows), or of 6h"
+    )
+    check.add_argument(
+        "--segment", metavar="COLUMN", help="judge the commonest values of an input apart"
+    )
+    check.add_argument(
+        "--fail-on-drift", action="store_true", help="end with 1 where the last window drifted"
+    )
+    return made
+
+
+def _tell(found: Checked) -> None:
+    last = found.last
+    about = f"{found.version}, {found.segment}" if found.segment else found.version
+    print(show.bold(f"{about}: {last.outcome}"))
+    print(f"  {_count(last.rows)} from {_moment(last.since)} to {_moment(last.until)}", end="")
+    print(f" against {_count(found.reference_rows)} of training")
+    print(f"  {last.because}")
+    if last.outcome == "drift":
+        print(f"  {'alarm' if found.alarm.raised else 'no alarm'}: {found.alarm.because}")
+    if len(found.verdicts) > 1:
+        print()
+        _windows(found.verdicts)
+    if last.columns:
+        print()
+        _columns(found)
+    notices = [(c.column, text) for c in last.columns for text in c.notices if not c.drifted]
+    for column, text in notices:
+        show.note(f"note: {column}: {text}")
+
+
+def _windows(verdicts: tuple[Verdict, ...]) -> None:
+    rows = [
+        (_moment(v.since), _moment(v.until), v.rows, v.outcome, ", ".join(v.drifted))
+        for v in verdicts
+    ]
+    show.table(("from", "to", "rows", "verdict", "columns"), rows)
+
+
+def _columns(found: Checked) -> None:
+    rows = [
+        (
+            c.column,
+            "drift" if c.drifted else "",
+            f"{c.p:.2g}",
+            f"{c.effects.shift_sd:.2f}",
+            f"{c.effects.psi:.3f}",
+            _moment(found.alarm.since[c.column]) if c.column in found.alarm.since else "",
+            _words(c),
+        )
+        for c in found.last.columns
+    ]
+    show.table(("column", "", "p", "shift", "PSI", "since", "what changed"), rows)
+
+
+def _words(column: ColumnVerdict) -> str:
+    return column.because if column.p <= 0.05 or column.drifted else ""
+
+
+def _count(rows: int) -> str:
+    return f"{rows:,} row{'s' if rows != 1 else ''}"
+
+
+def _moment(at: object) -> str:
+    return at.strftime("%Y-%m-%d %H:%MZ") if hasattr(at, "strftime") else ""

@@ -1,0 +1,255 @@
+"""A version's records judged against its profile, and the verdicts kept in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from getpass import getuser
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pyarrow as pa
+import pyarrow.compute as compute
+import pyarrow.parquet as parquet
+
+from charkha.data.profiles.building import build_profile
+from charkha.data.profiles.columns import label_of
+from charkha.data.profiles.window import summarise
+from charkha.definition import nearest
+from charkha.errors import UserError
+from charkha.ledger import Decision, open_ledger
+from charkha.models.packaged import folder_of
+from charkha.models.profiled import INPUT, PREDICTION, TRUTH, profile_of
+from charkha.models.registry import find_version
+from charkha.monitoring.drift import Alarm, Outcome, Told, Verdict, alarm, judge
+from charkha.monitoring.windows import Size, Window, cut, size_of
+from charkha.serving.records.reading import read_records
+
+if TYPE_CHECKING:
+    from charkha.data.profiles.profile import Profile
+    from charkha.models.registries.port import ModelVersion
+    from charkha.project import MonitoringSettings, Project
+
+KIND = "drift"  # of the ledger's decisions
+_SEGMENTS = 10  # the commonest values of a column that are looked at apart
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What was found out about a version, or one segment of its records."""
+
+    version: str  # "house-prices@3"
+    segment: str | None  # "district = North"
+    verdicts: tuple[Verdict, ...]  # of the windows, oldest first
+    alarm: Alarm
+    reference_rows: int
+
+    @property
+    def last(self) -> Verdict:
+        """The verdict of the newest window."""
+        return self.verdicts[-1]
+
+
+def check(
+    project: Project,
+    reference: str,
+    *,
+    since: str | datetime | None = None,
+    until: str | datetime | None = None,
+    window: str | None = None,
+    segment: str | None = None,
+) -> list[Checked]:
+    """Judge the records of one version, keep the verdicts, and return them.
+
+    Checking the same records again keeps nothing twice.
+
+    Args:
+        project: whose registry, records, ledger and `[monitoring]` are used.
+        reference: `house-prices` (its champion), `house-prices@3`.
+        since: as `charkha.read_records`.
+        until: the same.
+        window: size of one window, `1000` rows or `6h`; that of `[monitoring]` without it.
+        segment: an input, by whose commonest values the records are judged apart, each against the
+            training rows with that value that the package keeps (1,000 in all); one without it.
+
+    Raises:
+        UserError: there is no such version, no record, no profile, no such column.
+        BackendError: the registry, the blobs, the records or the ledger refuse.
+    """
+    settings = project.monitoring
+    size_text = window or settings.window
+    size = size_of(size_text) if size_text else None
+    version = find_version(project, reference)
+    folder = folder_of(project, version)
+    profile = profile_of(folder, str(version))
+    records = _read(project, version, profile, since, until)
+    ignored = {*settings.ignore, *project.records.redact}  # what is redacted is null in all rows
+    parts = [(None, profile, records)]
+    if segment is not None:
+        parts = list(_segments(profile, records, folder, segment))
+    found = []
+    for label, own, rows in parts:
+        kept = _without(own, ignored)
+        verdicts = tuple(
+            _judge(kept, w, settings, family=len(parts)) for w in cut(rows, size)
+        )
+        found.append(_remember(project, version, label, kept, verdicts))
+    return found
+
+
+def _read(
+    project: Project,
+    version: ModelVersion,
+    profile: Profile,
+    since: str | datetime | None,
+    until: str | datetime | None,
+) -> pa.Table:
+    records = read_records(
+        version.name,
+        since=since,
+        until=until,
+        version=version.version,
+        columns=["time", *profile.columns],
+        project=project,
+    )
+    if records.num_rows == 0:
+        span = f" since {since}" if since else ""
+        raise UserError(
+            f"there is no record of {version}{span}",
+            fix=f"look further back with --since, or see what there is: "
+            f"charkha records {version.name}",
+        )
+    return records
+
+
+def _judge(
+    profile: Profile, window: Window, settings: MonitoringSettings, *, family: int
+) -> Verdict:
+    seen = summarise(window.records, profile)
+    if TRUTH in seen:  # it comes later: what is not there yet is not missing
+        known = window.records[TRUTH].drop_null()
+        del seen[TRUTH]
+        if len(known) >= settings.least_rows:
+            seen |= summarise(pa.table({TRUTH: known}), profile)
+    return judge(
+        profile,
+        seen,
+        settings,
+        rows=window.records.num_rows,
+        since=window.since,
+        until=window.until,
+        family=family,
+    )
+
+
+def _segments(
+    profile: Profile, records: pa.Table, folder: Path, column: str
+) -> Iterator[tuple[str, Profile, pa.Table]]:
+    """Yield a name, a profile and records for each of the commonest values of an input.
+
+    Raises:
+        UserError: there is no such input.
+    """
+    name = f"{INPUT}{column}"
+    if name not in profile.columns:
+        inputs = [c.removeprefix(INPUT) for c in profile.columns if c.startswith(INPUT)]
+        meant = nearest(column, inputs)
+        fix = f"did you mean {meant!r}?" if meant else f"use one of: {', '.join(inputs)}"
+        raise UserError(f"the model has no input {column!r}", fix=fix)
+    reference = parquet.read_table(folder / "reference.parquet")
+    counted = compute.value_counts(records[name].combine_chunks()).to_pylist()
+    counted = [c for c in counted if c["values"] is not None]
+    counted.sort(key=lambda c: (-c["counts"], label_of(c["values"])))
+    for value in (c["values"] for c in counted[:_SEGMENTS]):
+        trained = reference.filter(_equal(reference[column], value))
+        if not trained.num_rows:
+            continue
+        rows = records.filter(_equal(records[name], value))
+        inputs = [c for c in reference.column_names if f"{INPUT}{c}" in profile.columns]
+        own = build_profile({f"{INPUT}{c}": trained[c] for c in inputs if c != column})
+        yield f"{column} = {label_of(value)}", own, rows
+
+
+def _equal(column: pa.ChunkedArray, value: object) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return compute.equal(column, pa.scalar(value).cast(column.type))
+
+
+def _without(profile: Profile, ignored: set[str]) -> Profile:
+    kept = {
+        name: column
+        for name, column in profile.columns.items()
+        if name not in ignored and name.removeprefix(INPUT) not in ignored
+    }
+    return replace(profile, columns=kept)
+
+
+def _remember(
+    project: Project,
+    version: ModelVersion,
+    segment: str | None,
+    profile: Profile,
+    verdicts: tuple[Verdict, ...],
+) -> Checked:
+    """Keep the verdicts, and look back for windows before them that drifted too."""
+    ledger = open_ledger(project)
+    try:
+        earlier = _earlier(ledger.read(KIND, str(version)), segment, verdicts[0].since)
+        for verdict in verdicts:
+            ledger.record(_decision(version, segment, verdict))
+    finally:
+        ledger.close()
+    history = [*earlier, *(v.told for v in verdicts)]
+    return Checked(
+        version=str(version),
+        segment=segment,
+        verdicts=verdicts,
+        alarm=alarm(history, project.monitoring),
+        reference_rows=max((c.rows for n, c in profile.columns.items() if n != PREDICTION), default=0),
+    )
+
+
+def _decision(version: ModelVersion, segment: str | None, verdict: Verdict) -> Decision:
+    """Return what the ledger keeps; its time is the window's end, so that twice is once."""
+    until = cast("datetime", verdict.until)
+    return Decision(
+        at=until.timestamp(),
+        kind=KIND,
+        subject=str(version),
+        because=f"{verdict.outcome}: {f'{segment}: ' if segment else ''}{verdict.because}",
+        numbers={
+            "outcome": verdict.outcome,
+            "segment": segment,
+            "rows": verdict.rows,
+            "since": cast("datetime", verdict.since).isoformat(),
+            "until": until.isoformat(),
+            "drifted": list(verdict.drifted),
+            "columns": {
+                c.column: {"p": c.p, "shift_sd": c.effects.shift_sd, "psi": c.effects.psi}
+                for c in verdict.columns
+            },
+        },
+        who=getuser(),
+    )
+
+
+def _earlier(
+    decisions: Sequence[Decision], segment: str | None, before: datetime | None
+) -> list[Told]:
+    """Return the verdicts of windows that ended before these begin, oldest first, none overlapping."""
+    told: list[Told] = []
+    end: datetime | None = None
+    for decision in decisions:
+        numbers = decision.numbers
+        since = datetime.fromisoformat(str(numbers["since"]))
+        until = datetime.fromisoformat(str(numbers["until"]))
+        apart = end is None or since > end
+        if numbers["segment"] != segment or (before and until >= before) or not apart:
+            continue
+        drifted = tuple(cast("list[str]", numbers["drifted"]))
+        outcome = cast("Outcome", numbers["outcome"])
+        told.append(Told(outcome=outcome, drifted=drifted, since=since))
+        end = until
+    return told
