@@ -78,6 +78,7 @@ def test_it_holds_what_a_version_is(package):
         "model.onnx",
         "input_example.json",
         "examples.json",
+        "profile.bin",
         "reference.parquet",
         "card.md",
         "plots/residuals.png",

@@ -26,6 +26,10 @@ PAIRS = {
     "small": lambda c: (c.normal(size=300), c.normal(0.3, 1, 250)),
     "lognormal": lambda c: (c.lognormal(0, 1, 20_000), c.lognormal(0.1, 1, 3_000)),
     "rounded": lambda c: (c.normal(0, 2, 5_000).round(), c.normal(0.2, 2, 700).round()),
+    "shifted counts": lambda c: (
+        c.poisson(4, 9_000).astype(float),
+        c.poisson(4, 900) + 0.3,
+    ),
     "zeros": lambda c: (
         np.where(c.random(9_000) < 0.5, 0, c.exponential(size=9_000)),
         np.where(c.random(900) < 0.45, 0, c.exponential(size=900)),

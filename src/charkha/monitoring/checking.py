@@ -23,7 +23,7 @@ from charkha.models.packaged import folder_of
 from charkha.models.profiled import INPUT, PREDICTION, TRUTH, profile_of
 from charkha.models.registry import find_version
 from charkha.monitoring.drift import Alarm, Outcome, Told, Verdict, alarm, judge
-from charkha.monitoring.windows import Size, Window, cut, size_of
+from charkha.monitoring.windows import Window, cut, size_of
 from charkha.serving.records.reading import read_records
 
 if TYPE_CHECKING:
@@ -85,15 +85,13 @@ def check(
     profile = profile_of(folder, str(version))
     records = _read(project, version, profile, since, until)
     ignored = {*settings.ignore, *project.records.redact}  # what is redacted is null in all rows
-    parts = [(None, profile, records)]
+    parts: list[tuple[str | None, Profile, pa.Table]] = [(None, profile, records)]
     if segment is not None:
-        parts = list(_segments(profile, records, folder, segment))
+        parts = [*_segments(profile, records, folder, segment)]
     found = []
     for label, own, rows in parts:
         kept = _without(own, ignored)
-        verdicts = tuple(
-            _judge(kept, w, settings, family=len(parts)) for w in cut(rows, size)
-        )
+        verdicts = tuple(_judge(kept, w, settings, family=len(parts)) for w in cut(rows, size))
         found.append(_remember(project, version, label, kept, verdicts))
     return found
 
@@ -145,7 +143,7 @@ def _judge(
 
 def _segments(
     profile: Profile, records: pa.Table, folder: Path, column: str
-) -> Iterator[tuple[str, Profile, pa.Table]]:
+) -> Iterator[tuple[str | None, Profile, pa.Table]]:
     """Yield a name, a profile and records for each of the commonest values of an input.
 
     Raises:
@@ -207,7 +205,9 @@ def _remember(
         segment=segment,
         verdicts=verdicts,
         alarm=alarm(history, project.monitoring),
-        reference_rows=max((c.rows for n, c in profile.columns.items() if n != PREDICTION), default=0),
+        reference_rows=max(
+            (c.rows for n, c in profile.columns.items() if n != PREDICTION), default=0
+        ),
     )
 
 

@@ -91,8 +91,9 @@ def jensen_shannon(cells: Cells) -> float:
 def wasserstein(profile: Numbers, seen: NumbersSeen) -> float:
     """Return how far a value has to be moved on average, in the column's unit.
 
-    The area between the two cumulated distributions (Vallender 1974). Between two edges the
-    reference's is taken as straight.
+    The area between the two cumulated distributions (Vallender 1974). Between two edges both are
+    taken as straight; where the reference has nothing there, the window's as one step, at the mean
+    of its values: that is exact for whole numbers that became others.
     """
     if not profile.known or not seen.known or not len(profile.edges):
         return 0.0
@@ -102,7 +103,12 @@ def wasserstein(profile: Numbers, seen: NumbersSeen) -> float:
     same_side = left * right >= 0
     total = np.abs(left) + np.abs(right)
     crossing = np.divide(left**2 + right**2, total, out=np.zeros_like(total), where=total > 0)
-    area = float((np.where(same_side, total, crossing) / 2 * width).sum())
+    straight = np.where(same_side, total, crossing) / 2 * width
+    count = seen.below[1:] - seen.upto[:-1]
+    to_right = np.divide(seen.inside, count, out=width / 2, where=count > 0)
+    stepped = np.abs(left) * (width - to_right) + np.abs(right) * to_right
+    flat = (profile.below[1:] == profile.upto[:-1]) & (count > 0)
+    area = float(np.where(flat, stepped, straight).sum())
     return area + (seen.beneath + seen.beyond) / seen.known
 
 

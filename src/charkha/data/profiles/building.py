@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ _COVERED = 0.8  # part of the rows whose label is kept
 _ENDS = 64  # rows of each end of a column that are edges
 _DIGITS = 12  # of mean and deviation: the last ones depend on the order of a sum
 
-Rows = pa.Array | pa.ChunkedArray | pd.Series
+Rows: TypeAlias = "pa.Array | pa.ChunkedArray | pd.Series"
 
 
 def build_profile(columns: Mapping[str, Rows]) -> Profile:

@@ -128,6 +128,7 @@ class NumbersSeen:
     wrong: int  # values that are no numbers
     below: Counts  # (k,), values < edge
     upto: Counts  # (k,), values <= edge
+    inside: Floats  # (k - 1,), sum of (next edge - value) over the values between two edges
     beneath: float  # sum of (least edge - value) over the values below it
     beyond: float  # sum of (value - greatest edge) over the values above it
     quartiles: tuple[float, float, float] | None  # None where there are no values

@@ -63,9 +63,13 @@ def _numbers(array: pa.Array, profile: Numbers) -> NumbersSeen:
     edges = profile.edges
     below = np.searchsorted(values, edges, "left").astype(np.int64)
     upto = np.searchsorted(values, edges, "right").astype(np.int64)
+    inside = np.zeros(max(len(edges) - 1, 0))
     beneath = beyond = 0.0
     if len(values) and len(edges):
         low, high = values[: below[0]], values[upto[-1] :]
+        sums = np.append(0.0, np.cumsum(values))
+        between = below[1:] - upto[:-1]
+        inside = np.maximum(between * edges[1:] - (sums[below[1:]] - sums[upto[:-1]]), 0.0)
         beneath = float(len(low) * edges[0] - low.sum())
         beyond = float(high.sum() - len(high) * edges[-1])
     return NumbersSeen(
@@ -74,6 +78,7 @@ def _numbers(array: pa.Array, profile: Numbers) -> NumbersSeen:
         wrong=found.wrong,
         below=below,
         upto=upto,
+        inside=inside,
         beneath=beneath,
         beyond=beyond,
         quartiles=_quartiles(values),
