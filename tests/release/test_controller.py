@@ -191,3 +191,17 @@ def test_a_release_comes_back_from_its_state_as_it_was(world):
     assert Release.from_json(kept.as_json()) == kept
     with closing(made.controller):
         pass
+
+
+def test_it_ends_only_once_the_champions_variant_has_followed(world):
+    made = world()
+    move, made.platform.move = made.platform.move, lambda alias, version: None  # a slow server
+    did = []
+    while "waiting" not in did:
+        did.append(made.controller.tick())
+        made.pass_time(30)
+        assert "ended" not in did
+    assert serves(made)[-1] == ("release-3", NEW, 100)
+    move("champion", NEW)
+    made.run()
+    assert serves(made) == [("champion", NEW, 100)]
