@@ -68,3 +68,8 @@ def _wait_for(url, server, timeout_s=60):
             return
         time.sleep(0.1)
     raise RuntimeError(f"moto_server does not answer at {url}")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the pages of the docs: a minute or two each, and nobody else left at the end."""
+    items.sort(key=lambda item: "test_docs.py" not in item.nodeid)
