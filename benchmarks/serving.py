@@ -43,7 +43,7 @@ PLAN: dict[str, dict[int, list[str]]] = {  # model: rows a request: who
     "wide": {1: FAST},
 }
 QUICK: dict[str, dict[int, list[str]]] = {
-    "forest": {1: [LIMIT, CHARKHA, "FastAPI tutorial", "MLServer"]},
+    "forest": {1: [LIMIT, CHARKHA, "MLServer"]},
     "linear": {1: [LIMIT, CHARKHA]},
 }
 
@@ -79,7 +79,7 @@ def main() -> None:
 def options() -> argparse.Namespace:
     """Return what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round, under a minute")
+    parser.add_argument("--quick", action="store_true", help="one short round, fewer servers")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", metavar="NAME", action="append", help="beside the limit; again")
