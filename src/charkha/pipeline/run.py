@@ -187,7 +187,7 @@ def _datasets(graph: Graph, project: Project) -> dict[str, str]:
     found = {}
     for binding in graph.sources():
         source = revive(binding, project)
-        if type(source).__name__ == "Dataset":
+        if type(source).__name__ in ("Dataset", "Labelled"):
             found[source.name] = source.fingerprint({})
     return found
 
