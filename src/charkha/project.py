@@ -374,6 +374,76 @@ class MonitoringSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """What `charkha loop` trains on when it trains again, and how the result gets its traffic."""
+
+    every_s: float = setting("seconds between two looks of `--daemon`", 60.0, least=0.1)
+    look_back: str = setting("age of the oldest record that a look takes in", "7d")
+    train_on: Literal["everything", "window", "since change"] = setting(
+        "which labelled records the pipeline is told to train on; `since change`: from the first "
+        "window that drifted or lost, else everything",
+        "everything",
+        choices=("everything", "window", "since change"),
+    )
+    window: str = setting("that window: so many labelled rows (`1000`), or an age (`90d`)", "90d")
+    since_param: str | None = setting(
+        "parameter of the pipeline that gets the first moment to train on; empty: everything", None
+    )
+    until_param: str | None = setting(
+        "parameter of the pipeline that gets the moment of the trigger", None
+    )
+    strategy: Literal["canary", "blue-green", "shadow", "rolling", "none"] = setting(
+        "of the release that follows; `none`: what passed the gate becomes champion at once",
+        "canary",
+        choices=("canary", "blue-green", "shadow", "rolling", "none"),
+    )
+    steps: str | None = setting("its steps, as `charkha release start --steps` takes them", None)
+
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of a window that no parameter tells the pipeline of."""
+        if given.get("train_on", "everything") != "everything" and "since_param" not in given:
+            what = f"train_on = {str(given['train_on'])!r} has to reach the pipeline"
+            return "train_on", what, 'since_param = "NAME", a parameter of the pipeline'
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerSettings:
+    """What makes `charkha loop` train again; one `[[trigger]]` for each, drift and loss without any."""
+
+    on: Literal["drift", "performance", "data", "schedule"] = setting(
+        "columns drifted; predictions got worse; new data is there; it is time",
+        choices=("drift", "performance", "data", "schedule"),
+    )
+    cron: str | None = setting("with `schedule`: when, in UTC, such as `0 3 * * 1`", None)
+    labels: int | None = setting(
+        "with `data`: so many new ground truths are new data too, not only a dataset's version",
+        None,
+        least=1,
+    )
+    cool_down_s: float = setting(
+        "seconds after the last turn, whatever began it, in which this begins none",
+        86_400.0,
+        least=0,
+    )
+    budget: int = setting("turns that it may begin within 30 days", 10, least=0)
+
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of what another trigger would need."""
+        on = given["on"]
+        if on == "schedule" and len(str(given.get("cron", "")).split()) != 5:
+            what = "a schedule has five fields: minute, hour, day, month, day of the week"
+            return "on" if "cron" not in given else "cron", what, 'cron = "0 3 * * 1"'
+        if on != "schedule" and "cron" in given:
+            return "cron", f"{on!r} needs no schedule", 'on = "schedule"'
+        if on != "data" and "labels" in given:
+            return "labels", f"{on!r} counts no labels", 'on = "data"'
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Project:
     """What the project is called, and what it may do."""
 
@@ -391,6 +461,8 @@ class Project:
     records: RecordSettings
     release: ReleaseSettings
     monitoring: MonitoringSettings
+    loop: LoopSettings
+    trigger: tuple[TriggerSettings, ...]
 
     @property
     def state(self) -> Path:
@@ -410,8 +482,10 @@ SECTIONS: dict[str, type] = {
     "records": RecordSettings,
     "release": ReleaseSettings,
     "monitoring": MonitoringSettings,
+    "loop": LoopSettings,
+    "trigger": TriggerSettings,
 }
-LISTS = ("gate",)
+LISTS = ("gate", "trigger")
 
 
 def open_project(start: Path | None = None, environment: str | None = None) -> Project:

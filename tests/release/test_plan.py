@@ -152,12 +152,21 @@ def test_time_without_traffic_is_no_time():
     assert walk(plan(), *["nothing"] * 50) == State()
 
 
+def test_a_first_step_of_0_is_a_shadow_that_then_gets_traffic():
+    made = make_plan("canary", steps=(0, 20, 100))
+    assert [(s.share, s.shadow) for s in made.stages] == [(0, True), (20, False)]
+    assert traffic(made, State()).shadow == "candidate"
+    assert traffic(made, State(stage=1)).candidate == 20
+    assert traffic(made, State(phase="watching", stage=2)).shadow is None
+
+
 @pytest.mark.parametrize(
     ("strategy", "steps", "says"),
     [
         ("canary", (5, 1, 100), "do not rise to 100"),
         ("canary", (5, 50), "do not rise to 100"),
-        ("canary", (0, 100), "do not rise to 100"),
+        ("canary", (-1, 100), "do not rise to 100"),
+        ("canary", (0, 0, 100), "do not rise to 100"),
         ("rolling", (100,), "nothing to compare"),
         ("shadow", (1, 100), "has no steps"),
     ],

@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     start.add_argument("version", metavar="VERSION", help="NAME@4 or NAME@challenger")
     start.add_argument("--strategy", choices=_STRATEGIES, default="canary")
-    start.add_argument("--steps", type=_steps, metavar="PERCENT,…", help="rising to 100")
+    start.add_argument("--steps", type=_steps, metavar="PERCENT,…", help="to 100; 0: a shadow")
     start.add_argument(
         "--detach", action="store_true", help="only record it; `charkha release run` carries it out"
     )

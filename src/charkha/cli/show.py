@@ -17,6 +17,12 @@ def as_json(value: object) -> None:
     sys.stdout.write("\n")
 
 
+def as_line(value: object) -> None:
+    """Print one JSON document on a line of its own, at once: an event among others."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
 def note(text: str) -> None:
     """Tell a person something that is not the result: on stderr, where a pipe does not see it."""
     sys.stderr.write(f"{text}\n")

@@ -35,6 +35,7 @@ class Release:
     looked_at: float | None = None
     decided_at: float | None = None  # when `state` was reached
     ended_at: float | None = None  # and everything was tidied up
+    turn: str | None = None  # of the loop that started it; a person's has none
 
     @property
     def subject(self) -> str:

@@ -6,6 +6,7 @@ and a clock that jumps ends nothing.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -73,8 +74,9 @@ def make_plan(
 ) -> Plan:
     """Return the plan of a strategy.
 
-    `canary` and `rolling` raise the candidate's share step by step; a rolling release needs no proof
-    between two steps and at the end, only that nothing is worse. `shadow` and `blue-green` have the
+    `canary` and `rolling` raise the candidate's share step by step; a first step of 0 has it follow
+    as a shadow before it answers anybody. A rolling release needs no proof between two steps and at
+    the end, only that nothing is worse. `shadow` and `blue-green` have the
     candidate follow all requests; `shadow` until it is shown to be no worse, `blue-green` until each
     has its least exposure, and then all traffic moves at once.
 
@@ -89,13 +91,13 @@ def make_plan(
         stages: tuple[Stage, ...] = (Stage(share=0.0, shadow=True),)
     else:
         given = steps or (DEFAULT_STEPS if strategy == "canary" else _ROLLING)
-        rising = all(a < b for a, b in zip((0.0, *given), given, strict=False))
+        rising = given[0] >= 0 and all(a < b for a, b in itertools.pairwise(given))
         if not rising or given[-1] != 100:
             raise UserError(
                 f"the steps {', '.join(f'{s:g}' for s in given)} do not rise to 100",
                 fix="--steps 1,5,25,50,100",
             )
-        stages = tuple(Stage(share=share) for share in given[:-1])
+        stages = tuple(Stage(share=share, shadow=share == 0) for share in given[:-1])
         if not stages:
             raise UserError("with one step there is nothing to compare", fix="--steps 10,50,100")
     return Plan(
@@ -107,6 +109,18 @@ def make_plan(
         watch_s=watch_s,
         watch_share=watch_share,
     )
+
+
+def steps_of(text: str | None) -> tuple[float, ...] | None:
+    """Read `0,25,100`; None of nothing.
+
+    Raises:
+        UserError: these are no numbers.
+    """
+    try:
+        return None if text is None else tuple(float(part) for part in text.split(","))
+    except ValueError as e:
+        raise UserError(f"{text!r} are no steps", fix="write them like this: 1,5,25,50,100") from e
 
 
 def next_state(plan: Plan, state: State, verdict: Verdict) -> State:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from getpass import getuser
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from charkha.project import read_secret
 from charkha.release.collecting import COLUMNS, moment
 from charkha.release.controller import KIND, Surroundings, decision
 from charkha.release.kept import Release
-from charkha.release.plan import Strategy, make_plan
+from charkha.release.plan import Plan, Strategy, make_plan
 from charkha.release.platforms.server import ServerPlatform
 from charkha.release.rules import Rules
 from charkha.serving.records.reading import read_records
@@ -102,8 +103,17 @@ def start(
     *,
     strategy: Strategy = "canary",
     steps: tuple[float, ...] | None = None,
+    turn: str | None = None,
 ) -> Release:
     """Record that a version is to be released; the controller carries it out.
+
+    Args:
+        project: whose settings are used.
+        around: of the model's controller.
+        reference: of the version, `house-prices@4`.
+        strategy: as `charkha.release.plan.make_plan` has them.
+        steps: of the strategy.
+        turn: of the loop that starts it.
 
     Raises:
         Refused: another release of the model goes on, the gate refused the version, or the server
@@ -131,7 +141,8 @@ def start(
             fix=f"charkha release abort {version.name}, or wait for it",
         )
     now = around.clock()
-    release = _begun(project, around, version, champion, now, strategy, steps)
+    plan = _plan(project, strategy, steps)
+    release = replace(_begun(project, around, version, champion, now, plan), turn=turn)
     after = 0 if found is None else found.revision
     if not around.states.write(KIND, version.name, release.as_json(), after=after):
         raise Refused("another release was started at this moment", fix="charkha release status")
@@ -145,19 +156,9 @@ def _begun(
     version: ModelVersion,
     champion: ModelVersion,
     now: float,
-    strategy: Strategy,
-    steps: tuple[float, ...] | None,
+    plan: Plan,
 ) -> Release:
     given = project.release
-    plan = make_plan(
-        strategy,
-        steps=steps,
-        step_s=given.step_s,
-        most_s=given.most_s,
-        at_end=given.at_end,
-        watch_s=given.watch_s,
-        watch_share=given.watch_share,
-    )
     return Release(
         id=time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)),
         model=version.name,
@@ -169,6 +170,19 @@ def _begun(
         home=_home(around, champion.version),
         began_at=now,
         by=getuser(),
+    )
+
+
+def _plan(project: Project, strategy: Strategy, steps: tuple[float, ...] | None) -> Plan:
+    given = project.release
+    return make_plan(
+        strategy,
+        steps=steps,
+        step_s=given.step_s,
+        most_s=given.most_s,
+        at_end=given.at_end,
+        watch_s=given.watch_s,
+        watch_share=given.watch_share,
     )
 
 

@@ -1,0 +1,162 @@
+"""`charkha loop`: train again when there is a reason, and release what is better; once or always."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from charkha.cli import show
+from charkha.cli.arguments import parser
+from charkha.data.late import late
+from charkha.errors import DONE, YOU, BackendError
+from charkha.project import open_project
+
+if TYPE_CHECKING:
+    from charkha.loop.controller import Loop
+    from charkha.loop.turns import Kept
+    from charkha.project import Project
+
+_GOOD = ("promoted", "unchanged")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the loop of one model; return the exit code."""
+    given = _parser().parse_args(arguments)
+    project = open_project(environment=given.env)
+    model = given.model or project.model.name
+    opening = late("charkha.loop.opening", extra="loop")
+    if given.status:
+        return _status(opening.kept_of(project, model), model, as_json=given.json)
+    if given.now:
+        opening.ask(project, model, given.because or "asked for a turn")
+    with opening.open_loop(project, model) as loop:
+        teller = _Teller(opening, project, model, as_json=given.json)
+        if given.daemon:
+            return _always(loop, teller, given.every or project.loop.every_s)
+        return _once(loop, teller)
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = parser("loop", example="charkha loop --daemon --every 60")
+    made.add_argument(
+        "model", metavar="MODEL", nargs="?", help="name of the model; the project's own without it"
+    )
+    made.add_argument("--daemon", action="store_true", help="look again and again, until Ctrl-C")
+    made.add_argument("--every", type=float, metavar="S", help="seconds between two looks")
+    made.add_argument("--now", action="store_true", help="begin a turn, whatever there is to see")
+    made.add_argument("--because", metavar="TEXT", help="why, with --now; it is kept in the ledger")
+    made.add_argument("--status", action="store_true", help="only say where the loop is")
+    return made
+
+
+class _Teller:
+    """Prints what is new in what the loop remembers: a line each, or JSON."""
+
+    def __init__(self, opening: Any, project: Project, model: str, *, as_json: bool) -> None:
+        self._opening, self._project, self._model = opening, project, model
+        self._as_json = as_json
+        self._said: tuple[str, ...] = ()
+
+    def kept(self) -> Kept | None:
+        """Return what the loop remembers now."""
+        kept: Kept | None = self._opening.kept_of(self._project, self._model)
+        return kept
+
+    def tell(self) -> None:
+        """Say what has changed since the last time."""
+        kept = self.kept()
+        said = () if kept is None else _said(kept)
+        if not said or said == self._said or said[:1] == self._said[:1] == ("quiet:",):
+            return  # why nothing is done changes with every look
+        self._said = said
+        self.say(" ".join(said))
+
+    def say(self, text: str) -> None:
+        """Say one thing, with the time."""
+        if self._as_json:
+            show.as_line({"time": time.time(), "model": self._model, "text": text})
+        else:
+            print(f"{show.moment(time.time())}  {text}", flush=True)
+
+
+def _said(kept: Kept) -> tuple[str, ...]:
+    turn = kept.turn
+    if kept.said and (turn is None or turn.phase == "ended"):
+        return ("quiet:", kept.said)
+    if turn is None:
+        return ()
+    return (f"turn {turn.id}", f"{turn.outcome or turn.phase}:", turn.because)
+
+
+def _once(loop: Loop, teller: _Teller) -> int:
+    """Do all that can be done now; what needs traffic or time goes on with the next call."""
+    while (did := loop.tick()) in ("begun", "trained", "releasing"):
+        teller.tell()
+    teller.tell()
+    if did == "busy":
+        teller.say("another loop is at work")
+    if did == "waiting":
+        teller.say("a release collects its evidence; it goes on with the next charkha loop")
+    kept = teller.kept()
+    turn = kept.turn if kept else None
+    bad = did == "ended" and turn is not None and turn.outcome not in _GOOD
+    return YOU if bad else DONE
+
+
+def _always(loop: Loop, teller: _Teller, every_s: float) -> int:
+    silent = ""
+    with _ended_by_signals():
+        try:
+            while True:
+                try:
+                    did = loop.tick()
+                    teller.tell()
+                    silent = ""
+                except BackendError as e:  # it is asked again, for as long as it takes
+                    did = "waiting"
+                    if str(e) != silent:
+                        silent = str(e)
+                        teller.say(f"waiting: {e}")
+                if did not in ("begun", "trained", "releasing"):
+                    time.sleep(every_s)
+        except _Ended:
+            teller.say("the loop ends; what it has begun goes on with the next one")
+            return DONE
+
+
+class _Ended(Exception):  # it is no error
+    """A signal asked the loop to end."""
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    def end(number: int, frame: FrameType | None) -> None:
+        raise _Ended
+
+    before = {s: signal.signal(s, end) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _status(kept: Kept | None, model: str, *, as_json: bool) -> int:
+    if as_json:
+        show.as_json(None if kept is None else kept.as_json())
+    elif kept is None:
+        print(f"no loop has looked at {model} yet\n  → charkha loop")
+    else:
+        turn = kept.turn
+        print(show.bold(f"{model}: looked at {show.moment(kept.looked_at)}"))
+        if turn is not None:
+            print(f"  turn {turn.id}, begun by {turn.trigger} at {show.moment(turn.began_at)}")
+            print(f"  {turn.outcome or turn.phase}: {turn.because}")
+        if kept.said:
+            print(f"  {kept.said}")
+    return DONE

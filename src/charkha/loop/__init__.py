@@ -1,0 +1,1 @@
+"""When to learn again and whether to believe it: trigger, pipeline, gate, release."""

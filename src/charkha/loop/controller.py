@@ -1,0 +1,258 @@
+"""The controller of the loop: observe, decide, record, act; killed at any line, it goes on.
+
+What was decided is recorded before it is carried out, under the revision that was read, so that of
+two loops only one decides; a lease keeps the second from trying. Training again with the same
+parameters reuses every step, registering the same package finds its version, and a release that was
+started is found by its candidate: so each act may be done twice.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from charkha.errors import Refused, UserError
+from charkha.loop.material import parameters
+from charkha.loop.triggers import Signal, decide, triggers_of
+from charkha.loop.turns import KIND, Kept, Turn, decision
+from charkha.models import aliasing
+from charkha.models.promotion import promote
+from charkha.release import controller as releases
+from charkha.release.kept import Release
+from charkha.release.plan import steps_of
+from charkha.release.starting import champion_of, start
+from charkha.states import States
+
+if TYPE_CHECKING:
+    from charkha.ledger import Ledger
+    from charkha.loop.observing import Observer
+    from charkha.loop.training import Trainer
+    from charkha.project import Project
+
+LEASE_S = 30.0
+Did = Literal["nothing", "busy", "waiting", "begun", "trained", "releasing", "ended"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """What a loop observes and acts on."""
+
+    observer: Observer
+    trainer: Trainer
+    release: Callable[[], AbstractContextManager[releases.Surroundings]]
+    states: States
+    ledger: Ledger
+    clock: Callable[[], float] = time.time
+
+
+class Loop:
+    """The loop of one model. Call `tick` again and again.
+
+    Args:
+        project: whose settings are used.
+        model: its name.
+        around: what it observes and acts on.
+        who: is told in the ledger.
+    """
+
+    def __init__(self, project: Project, model: str, around: Around, *, who: str) -> None:
+        self._project, self._model, self._around, self._who = project, model, around, who
+        self._owner = uuid.uuid4().hex
+        self._lease = f"loop/{model}"
+        self._steps = steps_of(project.loop.steps)
+
+    def tick(self) -> Did:
+        """Do the next thing; `busy` where another loop has the lease, `waiting` where only time helps.
+
+        Raises:
+            Unavailable: the registry, the server, the records or the ledger does not answer; what is
+                recorded stays, and the next tick tries again.
+            UserError: the settings cannot be carried out.
+        """
+        around = self._around
+        now = around.clock()
+        if not around.states.take(self._lease, self._owner, now=now, for_s=LEASE_S):
+            return "busy"
+        with self._holding():
+            found = around.states.read(KIND, self._model)
+            kept = Kept(watching_since=now) if found is None else Kept.from_json(found.value)
+            revision = 0 if found is None else found.revision
+            turn = kept.turn
+            if turn is not None:
+                self._tell(turn)  # again, if it was cut off after the last decision
+            if turn is None or turn.phase == "ended":
+                return self._look(kept, revision, now)
+            if turn.phase == "training":
+                return self._train(kept, turn, revision)
+            return self._release(kept, turn, revision)
+
+    def close(self) -> None:
+        """Give the lease back."""
+        self._around.states.give_back(self._lease, self._owner)
+
+    @contextmanager
+    def _holding(self) -> Iterator[None]:
+        """Renew the lease in the background, for training takes longer than it lasts."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(LEASE_S / 3):
+                now = self._around.clock()
+                self._around.states.take(self._lease, self._owner, now=now, for_s=LEASE_S)
+
+        renewing = threading.Thread(target=renew, daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            done.set()
+            renewing.join()
+
+    def _look(self, kept: Kept, revision: int, now: float) -> Did:
+        """Carry on a release that somebody started, else decide whether to begin a turn."""
+        if self._is_open(self._kept_release()):
+            return self._drive()
+        champion = champion_of(self._project, self._model)
+        if champion is None:
+            return self._note(kept, revision, now, "there is no champion: charkha run")
+        triggers = triggers_of(self._project.trigger)
+        seen = self._around.observer.look(champion, kept, now)
+        choice = decide(seen.signals, triggers, kept.begun, now)
+        if not choice.retrain or choice.signal is None:
+            return self._note(kept, revision, now, choice.because)
+        turn = self._begun(choice.signal, choice.because, now)
+        moved = kept.with_turn(turn, data=seen.data, labels=seen.labels)
+        return "begun" if self._keep(replace(moved, looked_at=now), turn, revision) else "busy"
+
+    def _begun(self, signal: Signal, because: str, now: float) -> Turn:
+        return Turn(
+            id=time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f"-{uuid.uuid4().hex[:4]}",
+            trigger=signal.kind,
+            because=because,
+            began_at=now,
+            params=parameters(self._project, self._model, signal, now),
+            request=signal.request,
+            decided_at=now,
+            by=self._who,
+        )
+
+    def _note(self, kept: Kept, revision: int, now: float, said: str) -> Did:
+        """Remember why nothing is done, for who asks how the loop is."""
+        noted = replace(kept, said=said, looked_at=now)
+        self._around.states.write(KIND, self._model, noted.as_json(), after=revision)
+        return "nothing"
+
+    def _train(self, kept: Kept, turn: Turn, revision: int) -> Did:
+        trained = self._around.trainer.train(turn.params)
+        if trained.run is None:
+            because = trained.failed or "the run failed"
+            return self._end(kept, turn, revision, "failed", because)
+        version = self._around.trainer.made(self._model, trained.run)
+        if version is None:
+            because = f"run {trained.run} made no version of {self._model}"
+            return self._end(kept, turn, revision, "failed", because, run=trained.run)
+        found = {"run": trained.run, "version": version.version}
+        champion = champion_of(self._project, self._model)
+        if champion is not None and champion.version == version.version:
+            because = f"run {trained.run} made what is champion already"
+            return self._end(kept, turn, revision, "unchanged", because, **found)
+        said = version.tags.get("charkha.because", "")
+        if version.tags.get(aliasing.GATE) != "passed":
+            because = f"the gate refused {version}: {said}"
+            return self._end(kept, turn, revision, "refused", because, **found)
+        because = f"the gate passed {version}: {said}"
+        return self._move(kept, turn, revision, because, phase="releasing", **found)
+
+    def _release(self, kept: Kept, turn: Turn, revision: int) -> Did:
+        """Have the candidate released, and end the turn as the release ends."""
+        subject = f"{self._model}@{turn.version}"
+        if self._project.loop.strategy == "none":
+            promote(self._project, subject, f"loop {turn.id}: {turn.because}")
+            because = f"{subject} is champion: it passed the gate, and the strategy is none"
+            return self._end(kept, turn, revision, "promoted", because)
+        release = self._kept_release()
+        if self._is_open(release):
+            return self._drive()
+        if release is None or release.turn != turn.id:
+            return self._start(kept, turn, revision, subject)
+        phase = release.state.phase
+        outcome: Literal["promoted", "rolled back"] = (
+            "promoted" if phase == "promoted" else "rolled back"
+        )
+        because = f"release {release.id} of {subject} was {phase}: {release.state.because}"
+        return self._end(kept, turn, revision, outcome, because)
+
+    def _start(self, kept: Kept, turn: Turn, revision: int, subject: str) -> Did:
+        strategy = self._project.loop.strategy
+        if strategy == "none":
+            return "waiting"
+        champion = champion_of(self._project, self._model)
+        if champion is not None and champion.version == turn.version:
+            because = f"{subject} is champion already: somebody promoted it"
+            return self._end(kept, turn, revision, "promoted", because)
+        try:
+            with self._around.release() as around:
+                start(
+                    self._project,
+                    around,
+                    subject,
+                    strategy=strategy,
+                    steps=self._steps,
+                    turn=turn.id,
+                )
+        except (Refused, UserError) as e:
+            if self._is_open(self._kept_release()):  # somebody started another one at this moment
+                return "waiting"
+            return self._end(kept, turn, revision, "not released", f"{e.what}; to do: {e.fix}")
+        return "releasing"
+
+    def _drive(self) -> Did:
+        """Do all that the open release can do now."""
+        with self._around.release() as around:
+            controller = releases.Controller(self._model, around, who=self._who)
+            try:
+                while (did := controller.tick()) in ("acted", "moved"):
+                    pass
+            finally:
+                controller.close()
+        return "releasing" if did == "ended" else "waiting"
+
+    def _kept_release(self) -> Release | None:
+        found = self._around.states.read(releases.KIND, self._model)
+        return None if found is None else Release.from_json(found.value)
+
+    def _is_open(self, release: Release | None) -> bool:
+        return release is not None and release.ended_at is None
+
+    def _move(self, kept: Kept, turn: Turn, revision: int, because: str, **changes: object) -> Did:
+        moved = turn.moved(self._around.clock(), self._who, because, **changes)
+        done = self._keep(replace(kept, turn=moved), moved, revision)
+        return "trained" if done else "busy"
+
+    def _end(
+        self,
+        kept: Kept,
+        turn: Turn,
+        revision: int,
+        outcome: Literal[
+            "promoted", "refused", "rolled back", "unchanged", "failed", "not released"
+        ],
+        because: str,
+        **changes: object,
+    ) -> Did:
+        ended = turn.ended(self._around.clock(), self._who, outcome, because, **changes)
+        return "ended" if self._keep(replace(kept, turn=ended), ended, revision) else "busy"
+
+    def _keep(self, kept: Kept, turn: Turn, revision: int) -> bool:
+        if not self._around.states.write(KIND, self._model, kept.as_json(), after=revision):
+            return False
+        self._tell(turn)
+        return True
+
+    def _tell(self, turn: Turn) -> None:
+        self._around.ledger.record(decision(self._model, turn))

@@ -1,0 +1,28 @@
+"""Schedules as cron writes them, in UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from cronsim import CronSim, CronSimError
+
+from charkha.errors import ProjectError
+
+
+def last_due(cron: str, now: float) -> float:
+    """Return the last moment at or before `now` that a schedule names, in unix seconds.
+
+    Raises:
+        ProjectError: it is no schedule.
+    """
+    try:
+        # it never yields the moment that it starts from, and this one counts
+        moments = CronSim(cron, datetime.fromtimestamp(now + 1, UTC), reverse=True)
+        return next(moments).timestamp()
+    except (CronSimError, StopIteration) as e:
+        said = str(e) or "it is never due"
+        raise ProjectError(
+            f"{cron!r} is no schedule: {said}",
+            where="charkha.toml, [[trigger]]",
+            fix='cron = "0 3 * * 1", or see crontab(5)',
+        ) from e

@@ -1,0 +1,64 @@
+"""What a turn trains on: the parameters that tell the pipeline from when to when."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as compute
+
+from charkha.errors import ProjectError, UserError
+from charkha.serving.records.moments import moment_of
+from charkha.serving.records.reading import read_records
+
+if TYPE_CHECKING:
+    from charkha.loop.triggers import Signal
+    from charkha.project import Project
+
+_ROWS = re.compile(r"\d[\d_,]*")
+
+
+def parameters(project: Project, model: str, signal: Signal, now: float) -> dict[str, str]:
+    """Return the parameters of a turn that `signal` begins; "" as a first moment is everything.
+
+    Raises:
+        ProjectError: the window of `[loop]` is none.
+        BackendError: the records refuse.
+    """
+    settings = project.loop
+    until = datetime.fromtimestamp(now, UTC)
+    given = {}
+    if settings.since_param:
+        since = _since(project, model, signal, until)
+        given[settings.since_param] = "" if since is None else since.isoformat()
+    if settings.until_param:
+        given[settings.until_param] = until.isoformat()
+    return given
+
+
+def _since(project: Project, model: str, signal: Signal, until: datetime) -> datetime | None:
+    settings = project.loop
+    if settings.train_on == "everything":
+        return None
+    if settings.train_on == "since change":
+        return None if signal.since is None else datetime.fromtimestamp(signal.since, UTC)
+    text = settings.window.strip()
+    if _ROWS.fullmatch(text):
+        return _newest(project, model, int(text.replace("_", "").replace(",", "")), until)
+    try:
+        return moment_of(text, until)
+    except UserError as e:
+        raise ProjectError(
+            f"{text!r} is no window", where="charkha.toml, [loop]", fix='window = "1000", or "90d"'
+        ) from e
+
+
+def _newest(project: Project, model: str, rows: int, until: datetime) -> datetime | None:
+    """Return the moment of the oldest of the newest so many labelled rows; None where all are."""
+    found = read_records(model, until=until, columns=["time", "ground_truth"], project=project)
+    times = found.filter(compute.is_valid(found["ground_truth"]))["time"]
+    if len(times) <= rows or rows == 0:
+        return None
+    moment: datetime = times[len(times) - rows].as_py()
+    return moment

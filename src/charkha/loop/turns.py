@@ -1,0 +1,97 @@
+"""A turn of the wheel as it is kept between two looks, and what the ledger says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, Self
+
+from charkha.ledger import Decision
+from charkha.loop.triggers import BUDGET_S, Begun, Kind
+
+KIND = "loop"  # of states and of decisions
+REQUEST = "loop-request"  # of states: that a person asks for a turn
+Phase = Literal["training", "releasing", "ended"]
+Outcome = Literal["promoted", "refused", "rolled back", "unchanged", "failed", "not released"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """From a trigger to a verdict. Who goes on with it needs nothing but this."""
+
+    id: str  # sorts by the time at which it began
+    trigger: Kind
+    because: str  # why it is in its phase
+    began_at: float  # unix seconds
+    params: Mapping[str, str]  # of the pipeline
+    phase: Phase = "training"
+    outcome: Outcome | None = None
+    run: str | None = None
+    version: int | None = None  # the candidate
+    request: str | None = None  # of the person who asked
+    decided_at: float  # when this phase was reached
+    by: str
+
+    def moved(self, now: float, by: str, because: str, **changes: Any) -> Turn:
+        """Return it one phase further."""
+        return replace(self, decided_at=now, by=by, because=because, **changes)
+
+    def ended(self, now: float, by: str, outcome: Outcome, because: str, **changes: Any) -> Turn:
+        """Return it with its outcome."""
+        return self.moved(now, by, because, phase="ended", outcome=outcome, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """All that the loop of a model remembers."""
+
+    turn: Turn | None = None  # the last one
+    begun: tuple[Begun, ...] = ()  # of the last 30 days
+    data: Mapping[str, str] = field(default_factory=dict)  # dataset -> version at the last turn
+    labels: int = 0  # ground truths at the last turn
+    watching_since: float  # unix seconds; schedules before it are over
+    said: str = ""  # why nothing was done at the last look
+    looked_at: float = 0.0
+
+    def with_turn(self, turn: Turn, *, data: Mapping[str, str], labels: int) -> Kept:
+        """Return it with a turn that begins."""
+        recent = [b for b in self.begun if abs(turn.began_at - b.at) < BUDGET_S]
+        begun = (*recent, Begun(trigger=turn.trigger, at=turn.began_at))
+        return replace(self, turn=turn, begun=begun, data=dict(data), labels=labels, said="")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data, which `from_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Self:
+        """Return what `as_json` told."""
+        turn = told["turn"]
+        return cls(
+            **{
+                **told,
+                "turn": None if turn is None else Turn(**turn),
+                "begun": tuple(Begun(**b) for b in told["begun"]),
+            }
+        )
+
+
+def decision(model: str, turn: Turn) -> Decision:
+    """Return what the ledger says of the phase of a turn: the same, whoever asks."""
+    numbers: dict[str, object] = {
+        "turn": turn.id,
+        "trigger": turn.trigger,
+        "phase": turn.phase,
+        "outcome": turn.outcome,
+        "run": turn.run,
+        "version": turn.version,
+        "params": dict(turn.params),
+    }
+    return Decision(
+        at=turn.decided_at,
+        kind=KIND,
+        subject=model if turn.version is None else f"{model}@{turn.version}",
+        because=turn.because,
+        numbers=numbers,
+        who=turn.by,
+    )
