@@ -122,7 +122,8 @@ class Loop:
             return self._note(kept, revision, now, "there is no champion: charkha run")
         triggers = triggers_of(self._project.trigger)
         seen = self._around.observer.look(champion, kept, now)
-        choice = decide(seen.signals, triggers, kept.begun, now)
+        new = seen.labels - kept.labels
+        choice = decide(seen.signals, triggers, kept.begun, now, new_labels=new)
         if not choice.retrain or choice.signal is None:
             return self._note(kept, revision, now, choice.because)
         turn = self._begun(choice.signal, choice.because, now)
@@ -246,7 +247,7 @@ class Loop:
         **changes: object,
     ) -> Did:
         ended = turn.ended(self._around.clock(), self._who, outcome, because, **changes)
-        return "ended" if self._keep(replace(kept, turn=ended), ended, revision) else "busy"
+        return "ended" if self._keep(kept.with_end(ended), ended, revision) else "busy"
 
     def _keep(self, kept: Kept, turn: Turn, revision: int) -> bool:
         if not self._around.states.write(KIND, self._model, kept.as_json(), after=revision):

@@ -57,7 +57,8 @@ class Observer:
         """
         asked = {t.on: t for t in self.triggers}
         data = self._data(champion)
-        labels = self._labels() if "data" in asked else kept.labels
+        counted = any(t.labels is not None for t in self.triggers)
+        labels = self._labels() if counted else kept.labels
         signals = [self._person(kept)]
         looks: dict[Kind, Callable[[], Signal]] = {
             "performance": lambda: self._performance(champion),

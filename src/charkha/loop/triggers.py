@@ -30,7 +30,7 @@ class Begun:
     """A turn that was begun before."""
 
     trigger: Kind
-    at: float  # unix seconds
+    at: float  # unix seconds: when it ended; while it goes on, when it began
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,8 @@ def decide(
     triggers: Sequence[TriggerSettings],
     begun: Sequence[Begun],
     now: float,
+    *,
+    new_labels: int = 0,
 ) -> Choice:
     """Decide on a turn: the first signal that fires and is not held back begins it.
 
@@ -63,13 +65,14 @@ def decide(
         triggers: with their cool-downs and budgets.
         begun: the turns of the last 30 days, in any order.
         now: unix seconds.
+        new_labels: ground truths that came since the last turn began.
     """
     by_kind = {s.kind: s for s in signals}
     seen = [by_kind[kind] for kind in ORDER if kind in by_kind]
     firing = [s for s in seen if s.fires]
     held = []
     for signal in firing:
-        why = _held(signal, triggers, begun, now)
+        why = _held(signal, triggers, begun, now, new_labels)
         if why is None:
             return Choice(retrain=True, because=f"{signal.kind}: {signal.because}", signal=signal)
         held.append(f"{signal.kind}: {signal.because}; {why}")
@@ -80,7 +83,11 @@ def decide(
 
 
 def _held(
-    signal: Signal, triggers: Sequence[TriggerSettings], begun: Sequence[Begun], now: float
+    signal: Signal,
+    triggers: Sequence[TriggerSettings],
+    begun: Sequence[Begun],
+    now: float,
+    new_labels: int,
 ) -> str | None:
     """Return why a trigger that fires may not begin a turn yet; None where it may."""
     if signal.kind == "person":
@@ -92,6 +99,10 @@ def _held(
     if ages and min(ages) < rules.cool_down_s:
         left = rules.cool_down_s - min(ages)
         return f"but the last turn was {_span(min(ages))} ago, and it cools down {_span(left)} more"
+    if signal.kind != "data" and rules.labels is not None and new_labels < rules.labels:
+        return (
+            f"but of the {rules.labels:,} new ground truths that it takes, {new_labels:,} are there"
+        )
     spent = sum(turn.trigger == signal.kind and abs(now - turn.at) < BUDGET_S for turn in begun)
     if spent >= rules.budget:
         return f"but its budget is spent: {spent} of {rules.budget} turns in 30 days"
