@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from charkha.definition import Definition, is_reference, nearest, setting, settings_of
 from charkha.errors import ProjectError, UserError
+from charkha.running import Running, find_running
 
 FILE = "charkha.toml"
 Problem = tuple[str, str, str]  # key, what is wrong with it, what to do
@@ -489,7 +490,8 @@ LISTS = ("gate", "trigger")
 def open_project(start: Path | None = None, environment: str | None = None) -> Project:
     """Return the project around `start` (the current folder without it).
 
-    The environment is the one asked for, else that of `CHARKHA_ENV`, else `local`.
+    The environment is the one asked for, else that of `CHARKHA_ENV`, else `local`. While `charkha up`
+    runs here, a release finds its server where nothing else was set.
 
     Raises:
         ProjectError: there is no charkha.toml, or something in it is wrong.
@@ -498,7 +500,11 @@ def open_project(start: Path | None = None, environment: str | None = None) -> P
     environment = environment or os.environ.get("CHARKHA_ENV") or "local"
     definition = Definition(file, SECTIONS, LISTS)
     where = partial(definition.where, environment)
-    return _build(file.parent, definition.tables(environment), environment, where)
+    project = _build(file.parent, definition.tables(environment), environment, where)
+    running = find_running(project.state)
+    if running is None or running.environment != environment:
+        return project
+    return _joined(project, running)
 
 
 def default_project(root: Path) -> Project:
@@ -569,6 +575,20 @@ def _build(root: Path, tables: Mapping[str, Any], environment: str, where: _Wher
     }
     own = _values(Project, tables.get("project", {}), root, name)
     return Project(root=root, environment=environment, **own, **sections)
+
+
+def _joined(project: Project, running: Running) -> Project:
+    """Return the project with the addresses of what runs, where it says nothing itself."""
+    given, serving = project.release, project.serving
+    return replace(
+        project,
+        serving=replace(serving, admin_token=serving.admin_token or running.token),
+        release=replace(
+            given,
+            server=given.server or running.addresses.get("server"),
+            admin=given.admin or running.addresses.get("admin"),
+        ),
+    )
 
 
 def _values(kind: type, given: Mapping[str, Any], root: Path, name: str) -> dict[str, Any]:

@@ -82,6 +82,7 @@ TOUCHES_THE_ENVIRONMENT = {
     "models/mlflow.py": "MLflow takes time-outs and endpoints from variables only",
     "models/mlflow_captured.py": "MLflow takes the leave to read a file store from a variable only",
     "models/tracker.py": "its process gets ours",
+    "supervision/children.py": "its processes get ours",
 }
 
 

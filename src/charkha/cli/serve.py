@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--host", help="address; of [serving] host without it")
     made.add_argument(
-        "--port", type=_port, help="port, 0 takes a free one; of [serving] port without"
+        "--port", type=port, help="port, 0 takes a free one; of [serving] port without"
     )
     made.add_argument(
         "--workers", type=count, help="processes that share the port; of [serving] workers"
@@ -99,13 +99,14 @@ def _parser() -> argparse.ArgumentParser:
         help="a version that gets the same rows and answers nobody: challenger, or next:5",
     )
     made.add_argument(
-        "--admin-port", type=_port, help="port of the administration API; 0 takes a free one"
+        "--admin-port", type=port, help="port of the administration API; 0 takes a free one"
     )
     made.add_argument("--state", metavar="DIR", help="where this server keeps what it holds")
     return made
 
 
-def _port(text: str) -> int:
+def port(text: str) -> int:
+    """Read a port for argparse."""
     number = int(text)
     if not 0 <= number <= 65535:
         raise argparse.ArgumentTypeError(f"a port is 0 to 65535, not {number}")
