@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.journeys.conftest import CHARKHA
-
 pytestmark = pytest.mark.timeout(180)
+CHARKHA = Path(sys.executable).with_name("charkha")
 WAIT_S = 30.0
 
 
