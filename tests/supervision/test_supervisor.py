@@ -116,19 +116,30 @@ def test_a_part_that_does_not_end_is_killed_when_its_time_is_up(supervise, gone)
     run = supervise({"code": STUBBORN, "patience_s": 0.2})
     run.until("line", "part0", "here")
     run.send(signal.SIGTERM)
+    run.until("killed", "part0")
     assert run.outcome() == "ended"
     gone(run.pid("part0"))
 
 
-def test_a_second_ctrl_c_kills_at_once_and_a_second_hangup_does_not(supervise, gone):
+def test_a_second_ctrl_c_kills_at_once(supervise, gone):
     run = supervise({"code": STUBBORN, "patience_s": 600})
+    run.until("line", "part0", "here")
+    run.send(signal.SIGINT)
+    run.until("stopping")
+    run.send(signal.SIGINT)
+    run.until("killed", "part0")
+    assert run.outcome() == "killed"
+    gone(run.pid("part0"))
+
+
+def test_a_terminal_that_is_closed_says_so_twice_and_nobody_is_killed(supervise):
+    run = supervise({"code": POLITE.replace('print("ends"', 'time.sleep(0.5); print("ends"')})
     run.until("line", "part0", "here")
     run.send(signal.SIGHUP)
     run.until("stopping")
     run.send(signal.SIGHUP)
-    run.send(signal.SIGINT)
-    assert run.outcome() == "killed"
-    gone(run.pid("part0"))
+    assert run.outcome() == "ended"
+    assert "ends" in run.lines("part0")
 
 
 def test_what_a_part_has_started_ends_with_it(supervise, gone):
