@@ -14,6 +14,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from charkha.cli.main import COMMANDS
+
 pytestmark = pytest.mark.timeout(180)
 CHARKHA = Path(sys.executable).with_name("charkha")
 WAIT_S = 30.0
@@ -133,19 +135,20 @@ def test_the_platform_is_found_comes_back_and_leaves_nothing_when_it_is_killed(u
 
 
 def test_ctrl_c_ends_all_of_it_and_the_log_tells_the_whole_story(up, root):
-    run = up("--port", "0", "--no-loop")
+    loop = ["loop"] if "loop" in COMMANDS else []
+    run = up("--port", "0")
     addresses = run.until("all-ready")["addresses"]
     with urlopen(addresses["mlflow"], timeout=30) as page:  # noqa: S310
         assert b"MLflow" in page.read()
     pids = json.loads((root / ".charkha" / "up.json").read_text())["pids"]
-    assert pids.keys() == {"server", "mlflow"}
+    assert sorted(pids) == sorted(["server", *loop, "mlflow"])
     run.process.send_signal(signal.SIGINT)
     run.until("ended")
     assert run.process.wait(WAIT_S) == 0
     assert living(pids.values()) == []
     assert not list((root / ".charkha").glob("up.[jt]*"))
     stopped = [e["parts"] for e in run.told if e["event"] == "stopping"]
-    assert stopped == [["server"], ["mlflow"]]
+    assert [name for group in stopped for name in group] == [*loop, "server", "mlflow"]
     log = (root / ".charkha" / "logs" / "up.log").read_text()
     assert all(word in log for word in ("server  ready", "mlflow  ready", "all parts have ended"))
 

@@ -38,6 +38,7 @@ _NEWS = {"died", "given-up", "killed", "guarded"}  # bad ones
 _PURPOSES = {
     "server": ("predictions", "POST /predict; /docs is a page to try it"),
     "admin": ("administration", "versions and their shares, for charkha release"),
+    "loop": ("loop", "trains again when there is a reason, and releases what is better"),
     "mlflow": ("runs and models", "MLflow's page"),
 }
 
@@ -62,8 +63,10 @@ def main(arguments: list[str]) -> int:
         write_running(project.state, running)
 
         def wrote(pids: Mapping[str, int]) -> None:
+            nonlocal running
+            running = replace(running, pids=dict(pids))
             with suppress(OSError):  # a full disk: the addresses are there already
-                write_running(project.state, replace(running, pids=dict(pids)))
+                write_running(project.state, running)
 
         def heard(event: Event) -> None:
             tell(event)
@@ -252,11 +255,11 @@ def _tell_ready(running: Running, event: Event, project: Project, *, as_json: bo
         about = {"model": running.model, "addresses": running.addresses, **event.about}
         _print({"event": event.kind, "part": event.part, "text": event.text, **about})
         return
-    lacking = event.about["given_up"]
+    lacking, addresses = event.about["given_up"], running.addresses
     rows = [
-        (_PURPOSES[name][0], address, _PURPOSES[name][1])
-        for name, address in running.addresses.items()
-        if name not in lacking  # type: ignore[operator]
+        (called, addresses.get(name), purpose)
+        for name, (called, purpose) in _PURPOSES.items()
+        if name in (*addresses, *running.pids) and name not in lacking  # type: ignore[operator]
     ]
     log = _short(project.state / "logs" / "up.log")
     with suppress(OSError):

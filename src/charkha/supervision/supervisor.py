@@ -139,7 +139,9 @@ class Supervisor:
         for event in self._settled.values():
             await event.wait()
         lacking = [part.name for part in self._given_up]
-        self._tell(Event("all-ready", ALL, "all parts run", {"given_up": lacking}))
+        runs = [part.name for part in self._parts if part not in self._given_up]
+        said = f"{', '.join(runs)} {'runs' if len(runs) == 1 else 'run'}"
+        self._tell(Event("all-ready", ALL, said, {"runs": runs, "given_up": lacking}))
 
     def _give_up(self, part: Part, said: str, died: Event) -> None:
         self._given_up.append(part)
