@@ -173,6 +173,7 @@ def test_a_line_without_an_end_and_one_without_measure_are_heard(supervise):
     run = supervise({"code": "import sys\nsys.stdout.write('x' * 200_000 + '\\nlast')"})
     run.until("died")
     assert "".join(run.lines()) == "x" * 200_000 + "last"
+    assert len(run.lines()) > 2  # the supervisor keeps no line of any length in its memory
 
 
 def test_what_a_terminal_would_obey_is_left_out(supervise):
