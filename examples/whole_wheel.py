@@ -14,7 +14,6 @@ import json
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ import pandas as pd
 from charkha import open_project, read_records
 from charkha.ledger import Decision, ledger_url, open_ledger
 from charkha.loop.opening import kept_of
+from charkha.running import find_running
 from charkha.states import States
 
 MODEL, TARGET = "house-prices", "Sale_Price"
@@ -41,10 +41,8 @@ SETTINGS = """
 # a demo in which a month takes a second; the defaults are for more traffic and more time.
 
 [serving]
-port = {port}
-admin_port = {admin_port}
-admin_token = "file:.charkha/token"
 follow_s = 0.2
+drain_s = 0
 
 [monitoring]
 window = "200"         # sales
@@ -121,9 +119,6 @@ def prepare(folder: Path) -> pd.DataFrame:
     state = Path(".charkha")
     state.mkdir(exist_ok=True)
     (state / MARK).touch()
-    token = state / "token"
-    token.touch(0o600)
-    token.write_text(os.urandom(16).hex())
     data = Path("data/ames.parquet")
     sales = pd.read_parquet(data)
     sales = sales.sort_values(["Year_Sold", "Mo_Sold"], kind="stable")
@@ -136,8 +131,7 @@ def prepare(folder: Path) -> pd.DataFrame:
     text = text.replace("year = 2009 ", "year = 2006\nmonth = 9 ").replace(
         "after this year", "after"
     )
-    ports = {"port": free_port(), "admin_port": free_port()}
-    Path("charkha.toml").write_text(text + SETTINGS.format(**ports))
+    Path("charkha.toml").write_text(text + SETTINGS)
     return sales[~past & (sales["Gr_Liv_Area"] <= 4000)]
 
 
@@ -148,32 +142,36 @@ def months(sales: pd.DataFrame):
 
 
 class Platform:
-    """The model server and the loop, as `charkha up` runs them."""
+    """What `charkha up` runs: the model server, the loop, and MLflow's page."""
 
     def __enter__(self) -> "Platform":
-        project = open_project()
-        self.url = f"http://127.0.0.1:{project.serving.port}"
-        self.log = Path(".charkha/platform.log").open("w")
-        self._started = [self._start("serve", MODEL)]
+        print("$ charkha up &", flush=True)
+        self._process = subprocess.Popen(["charkha", "up"], stdout=subprocess.DEVNULL)
+        until = time.monotonic() + PATIENCE_S
+        while (found := find_running(Path(".charkha"))) is None:
+            if self._process.poll() is not None or time.monotonic() > until:
+                sys.exit("charkha up did not start; see demo/.charkha/logs/up.log")
+            time.sleep(0.1)
+        self.addresses = found.addresses
+        self.url = found.addresses["server"]
         wait_for(f"{self.url}/readyz")
-        self._started.append(self._start("loop", "--daemon"))
         return self
-
-    def _start(self, *arguments: str) -> subprocess.Popen:
-        print(f"$ charkha {shlex.join(arguments)} &", flush=True)
-        return subprocess.Popen(["charkha", *arguments], stdout=self.log, stderr=self.log)
 
     def leave(self) -> None:
         """Say what is running, and stay as long as somebody is there."""
-        print(f"The model answers at {self.url}/docs")
+        print(
+            "What is running, until you press Enter:" if sys.stdin.isatty() else "What was running:"
+        )
+        print(f"  {self.url}/docs  the model, to be asked")
+        print(f"  {self.addresses.get('mlflow', '-')}  its runs and versions, in MLflow")
+        print(f"  {Path('report.html').resolve().as_uri()}  the report\n")
+        print("cd demo; charkha release history; charkha loop --status; charkha up")
         if sys.stdin.isatty():
-            input("Press Enter to end it. ")
+            input()
 
     def __exit__(self, *error: object) -> None:
-        for process in reversed(self._started):
-            process.terminate()
-        for process in self._started:
-            process.wait(PATIENCE_S)
+        self._process.terminate()
+        self._process.wait(PATIENCE_S)
 
 
 class Story:
@@ -325,13 +323,6 @@ def charkha(*arguments: str) -> None:
     if done.returncode:
         sys.exit(done.returncode)
     print(flush=True)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def wait_for(address: str) -> None:
