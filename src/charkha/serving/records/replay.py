@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,8 +104,12 @@ class Replay:
                 fix="use the version of Charkha that wrote it, or a newer one",
             )
 
-    def predictions(self) -> Iterator[Piece]:
-        """Yield records in pieces of one source each, in the order of the log within a source."""
+    def predictions(self, ids: Container[bytes] | None = None) -> Iterator[Piece]:
+        """Yield records in pieces of one source each, in the order of the log within a source.
+
+        Args:
+            ids: of these only; lines of others are not decoded.
+        """
         sources: dict[int, Source] = {}
         waiting: dict[int, list[Stored]] = defaultdict(list)
         size: dict[int, int] = defaultdict(int)
@@ -116,6 +120,8 @@ class Replay:
                     self.damaged.append(line)
                 else:
                     sources.setdefault(*declared)
+                continue
+            if ids is not None and _id_of(line) not in ids:
                 continue
             record = decode_record(line)
             if record is None or not _fits(record, sources.get(record[0])):
@@ -135,11 +141,13 @@ class Replay:
         declared = (decode_source(line) for line in self._lines() if line.startswith(b"{"))
         return {found[1].model for found in declared if found is not None}
 
-    def truths(self) -> Iterator[list[StoredTruth]]:
-        """Yield ground truths in pieces, in the order of the log."""
+    def truths(self, ids: Container[bytes] | None = None) -> Iterator[list[StoredTruth]]:
+        """Yield ground truths in pieces, in the order of the log; of these ids only."""
         rows: list[StoredTruth] = []
         size = 0
         for line in self._lines():
+            if ids is not None and _id_of(line) not in ids:
+                continue
             truth = decode_truth(line)
             if truth is None or not is_id(truth[0]):
                 self.damaged.append(line)
@@ -160,6 +168,11 @@ class Replay:
                 if not line.endswith(b"\n"):
                     return
                 yield line
+
+
+def _id_of(line: bytes) -> bytes:
+    """Return the id in a line that was not decoded: its first text."""
+    return line.partition(b'"')[2][:36]
 
 
 def _fits(record: Stored, source: Source | None) -> bool:

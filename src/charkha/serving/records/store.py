@@ -151,13 +151,22 @@ class Store:
                 tables += [table for table in found if table is not None and table.num_rows]
         return [table for table in tables if table.num_rows]
 
-    def truths(self, first: date, last: date) -> list[pa.Table]:
-        """Return ground truths of the predictions of some days, and perhaps of others."""
-        tables, logs = self._unsealed("feedback", _truths_of_log)
+    def truths(self, first: date, last: date, ids: tuple[str, ...] | None = None) -> list[pa.Table]:
+        """Return ground truths of the predictions of some days, and perhaps of others.
+
+        Args:
+            first: of the days.
+            last: of them.
+            ids: those of these predictions only.
+        """
+        tables, logs = self._unsealed("feedback", lambda log: _truths_of_log(log, ids))
         days = {folder: day_of(folder) for folder in self._place.folders(FEEDBACK)}
         wanted = [folder for folder, day in days.items() if day is None or first <= day <= last]
         with ThreadPoolExecutor(_READERS) as pool:
-            return tables + list(pool.map(self._truths_of_file, self._sealed(wanted, logs)))
+            sealed = list(pool.map(self._truths_of_file, self._sealed(wanted, logs)))
+        if ids is not None:
+            sealed = [table.filter(compute.field("id").isin(ids)) for table in sealed]
+        return tables + sealed
 
     def _unsealed(
         self, kind: str, read: Callable[[LogFile], list[pa.Table]]
@@ -203,7 +212,7 @@ def _of_log(log: LogFile, wanted: Wanted) -> list[pa.Table]:
     try:
         return [
             wanted.of(predictions_table(piece.source, piece.rows))
-            for piece in Replay(log).predictions()
+            for piece in Replay(log).predictions(_in_lines(wanted.ids))
             if wanted.takes(piece.source)
         ]
     except Damaged as e:  # a sealer will set it aside
@@ -211,12 +220,17 @@ def _of_log(log: LogFile, wanted: Wanted) -> list[pa.Table]:
         return []
 
 
-def _truths_of_log(log: LogFile) -> list[pa.Table]:
+def _truths_of_log(log: LogFile, ids: tuple[str, ...] | None) -> list[pa.Table]:
     try:
-        return [truths_table(piece) for piece in Replay(log).truths()]
+        return [truths_table(piece) for piece in Replay(log).truths(_in_lines(ids))]
     except Damaged as e:
         _log.warning("%s", e)
         return []
+
+
+def _in_lines(ids: tuple[str, ...] | None) -> frozenset[bytes] | None:
+    """Return ids as they stand in the lines of logs."""
+    return None if ids is None else frozenset(id.encode() for id in ids)
 
 
 def _since(tables: Iterable[pa.Table], moment: datetime) -> int:
