@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from charkha.errors import Refused
@@ -192,6 +192,8 @@ def decision(release: Release) -> Decision:
         "from": release.baseline,
         "to": release.candidate,
         "strategy": release.plan.strategy,
+        "home": release.home,
+        "traffic": asdict(plans.traffic(release.plan, state)),  # who answers once it is carried out
         "findings": (release.verdict or {}).get("findings", []),
     }
     at = release.began_at if release.decided_at is None else release.decided_at
