@@ -1,4 +1,4 @@
-"""`charkha runs` and `charkha why`: what they show, and what they answer to a slip of the fingers."""
+"""`charkha runs` and `charkha why RUN`: what they show, and what they answer to a slip of the fingers."""
 
 import pytest
 
@@ -52,7 +52,7 @@ def said(capsys, *words, code=DONE):
     ("words", "says", "fix"),
     [
         (["runs", "nope"], "no run 'nope'", "list the runs: charkha runs"),
-        (["why", "nope"], "no run 'nope'", "list the runs: charkha runs"),
+        (["why", "nope"], "nothing here is called 'nope': looked at 1 run", "there are: "),
         (["why", "lst/fit"], "no run 'lst'", "did you mean 'last'?"),
         (["why", "last/fitt"], "has no step 'fitt'", "did you mean 'fit'?"),
         (["why", "last/predict"], "has no step 'predict'", "its steps are: split, fit"),

@@ -17,7 +17,7 @@ COMMANDS = {  # name, which is also the module's, and what `--help` says about i
     "init": "write a new project from a template",
     "run": "run the pipeline; steps whose inputs did not change are reused",
     "runs": "list runs, or show one",
-    "why": "say why a step ran or was reused, and how to get at what it made",
+    "why": "tell why: of a prediction, a run or step, a version, a release, an alert",
     "data": "add, check, compare and restore versions of datasets",
     "models": "list, compare, promote and roll back versions of models",
     "serve": "answer requests with a model",

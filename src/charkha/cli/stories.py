@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from charkha.cli import show
-from charkha.pipeline.artifacts import Artifact
-from charkha.pipeline.reasons import Reason
-from charkha.pipeline.runs import Run, StepStory, first_reason, open_artifacts
+from charkha.console.stories.run import explained
+from charkha.pipeline.runs import Run, StepStory, first_reason
 
 if TYPE_CHECKING:
     from charkha.project import Project
@@ -21,7 +20,6 @@ _MARKS = {
     "crashed": "✗",
     "interrupted": "✗",
 }
-_MOST_DETAILS = 8
 
 
 def as_lines(step: StepStory, project: Project, width: int, explain: bool) -> list[str]:
@@ -31,27 +29,6 @@ def as_lines(step: StepStory, project: Project, width: int, explain: bool) -> li
     if not explain:
         return [f"{head}  {first_reason(step)}".rstrip()]
     return [head.rstrip(), *(f"      {text}" for text in explained(step, project))]
-
-
-def explained(step: StepStory, project: Project) -> list[str]:
-    """Return why the step ran or was reused, naming columns where an input table changed."""
-    if step.how == "reused":
-        return ["because nothing that it depends on has changed"]
-    if step.how == "shared":
-        return ["because another run computed it at the same moment"]
-    return [f"because {reason['text']}{_details(reason, project)}" for reason in step.because]
-
-
-def _details(reason: Reason, project: Project) -> str:
-    was, now = reason["was"], reason["now"]
-    if reason["kind"] != "inputs" or not was or not now or ":" not in f"{was}{now}":
-        return ""
-    artifacts = open_artifacts(project)
-    old, new = (Artifact.from_identity(str(identity)) for identity in (was, now))
-    differences = artifacts.difference(old, new)
-    more = len(differences) - _MOST_DETAILS
-    told = ", ".join(differences[:_MOST_DETAILS])
-    return f": {told}{f' and {more} more' if more > 0 else ''}" if told else ""
 
 
 def run_as_json(run: Run) -> dict[str, object]:

@@ -1,0 +1,1 @@
+"""The same facts in a browser; its stories are told in a terminal too."""
