@@ -16,6 +16,7 @@ from charkha.serving.records.places import open_place
 from charkha.serving.records.reading import find_record, known_ids, read_records, recorded_models
 from charkha.serving.records.sealing import seal_project
 from charkha.serving.records.store import Store
+from charkha.serving.records.tables import aligned, aligned_one
 
 NOW = datetime.now(UTC)
 HEAD = ["id", "time", "version", "variant", "role", "latency_s", "key", "entities"]
@@ -446,3 +447,11 @@ def test_types_are_arrows_own(kept, record):
     assert schema.field("time").type == pa.timestamp("us", "UTC")
     assert schema.field("ground_truth").type == pa.float64()
     assert schema.field("ground_truth_time").type == pa.timestamp("us", "UTC")
+
+
+@pytest.mark.parametrize("like", [pa.float64(), pa.int64(), pa.string(), pa.bool_()])
+@pytest.mark.parametrize("truth", ["3", "3.0", "3.5", '"3"', '"yes"', "true", "1", '""'])
+def test_one_truth_takes_the_form_that_a_column_of_them_has(truth, like):
+    (in_a_column,) = aligned([truth], like).to_pylist()
+    alone = aligned_one(truth, like)
+    assert (type(alone), alone) == (type(in_a_column), in_a_column)

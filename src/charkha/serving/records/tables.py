@@ -109,6 +109,12 @@ def aligned(truths: Sequence[str | None], like: pa.DataType) -> pa.Array:
     return _inferred(values) if any(v is not None for v in values) else pa.nulls(len(values), like)
 
 
+def aligned_one(truth: str, like: pa.DataType) -> Any:
+    """Return one ground truth (JSON) as `aligned` has it."""
+    value = _alike(json.loads(truth), like)
+    return float(value) if isinstance(value, int) and pa.types.is_floating(like) else value
+
+
 def _alike(value: Any, like: pa.DataType) -> Any:
     if pa.types.is_string(like):
         return value if isinstance(value, str) else json.dumps(value)
