@@ -1,6 +1,8 @@
 """Stories of what is written here: each fact is the one that was written, and what lacks is said."""
 
 import json
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -295,3 +297,21 @@ def test_nothing_is_written_by_asking(world):
     with pytest.raises(CharkhaError):
         tell(world.project, "nothing-is-called-so")
     assert {p: p.read_bytes() for p in world.root.rglob("*") if p.is_file()} == before
+
+
+def test_a_sealed_prediction_is_told_without_the_libraries_that_cost_a_second(world):
+    id = world.predict()
+    world.feed(id, 99.0)
+    seal_project(world.project)
+    world.decide("gate", "prices@1", {"verdict": {"passed": True, "because": ["it is better"]}})
+    code = f"import sys; from charkha.cli.main import main\nassert main(['why', {id!r}]) == 0"
+    slow = ("mlflow", "pandas", "duckdb", "sqlalchemy", "sklearn", "onnxruntime")
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nprint(sorted({set(slow)} & sys.modules.keys()))"],
+        cwd=world.root,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "it is better" in done.stdout

@@ -1,4 +1,4 @@
-"""The story of a prediction: record, inputs, arm, version, release, gate, run, drift, alerts, truth, after."""
+"""The story of a prediction: its record, inputs, variant, version, gate, run, truth, and after."""
 
 from __future__ import annotations
 

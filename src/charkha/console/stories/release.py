@@ -1,4 +1,4 @@
-"""The story of a release: what was released instead of what, each decision with its numbers, how it ended."""
+"""The story of a release: what instead of what, each decision with its numbers, how it ended."""
 
 from __future__ import annotations
 

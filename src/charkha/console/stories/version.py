@@ -1,4 +1,4 @@
-"""The story of a model version: its gate, its run, its data, its releases, how it fared, what it is now."""
+"""The story of a model version: its gate, its run, its data, its releases, how it fared."""
 
 from __future__ import annotations
 
