@@ -180,6 +180,13 @@ def test_alerts_that_were_open_are_told_and_resolved_ones_are_not(world):
     assert "prices@1" in [n.reference for n in story.next]
 
 
+@pytest.mark.parametrize("front", ["", "alert:"])
+def test_the_id_of_an_alert_may_look_like_a_version_or_a_step(world, front):
+    for id in ("drift/prices@1", "drift@1", "drift/1"):
+        world.decide("alert", "prices@1", {"alert": id, "state": "open", "cause": id})
+        assert tell(world.project, f"{front}{id}").id == id
+
+
 def test_a_turn_of_the_loop_leads_to_its_run_version_and_release(world):
     now = time.time()
     turn = {"turn": "t-77", "trigger": "drift"}

@@ -66,11 +66,12 @@ def tell(project: Project, reference: str) -> Story:
         raise UserError("nothing was asked for", fix="charkha why last")
     if _UUID.fullmatch(asked.lower()):
         return _prediction(sources, asked.lower())
-    if wanted in (None, "run", "release") and "/" in asked and not asked.startswith("models:/"):
-        return _below(sources, asked)
-    if "@" in asked or asked.startswith("models:/"):
+    named = "/" in asked or "@" in asked
+    found = _matches(sources, asked, wanted, only=_NAMED if named else None)
+    if named and not found and wanted in (None, "run", "release", "version"):
+        if "/" in asked and not asked.startswith("models:/"):
+            return _below(sources, asked)
         return tell_version(sources, find_version(project, asked))
-    found = _matches(sources, asked, wanted)
     if len(found) == 1:
         return found[0].tell()
     if found:
@@ -128,18 +129,20 @@ def _below(sources: Sources, asked: str) -> Story:
     return tell_step(sources, run, run.steps[tail], alone=True)
 
 
-def _matches(sources: Sources, asked: str, wanted: str | None) -> list[Match]:
-    """Return what a reference may mean: what it is, else what begins so."""
+def _matches(
+    sources: Sources, asked: str, wanted: str | None, only: frozenset[str] | None
+) -> list[Match]:
+    """Return what a reference may mean: what it is, else what begins so; of `only` these kinds."""
     if asked == "last" and wanted in (None, "run"):
         read_run("last", sources.project)  # or a word that there is none
     found = [
         match
         for kind, look in _LOOKS.items()
-        if wanted in (None, kind)
+        if wanted in (None, kind) and (only is None or kind in only)
         for match in look(sources, asked)
     ]
     exact = [match for match in found if asked in (match.id, "last")]
-    return exact or found
+    return exact or (found if only is None or wanted else [])
 
 
 def _begins(id: str, asked: str) -> bool:
@@ -270,6 +273,7 @@ _LOOKS: dict[str, Callable[[Sources, str], list[Match]]] = {
     "prediction": _predictions,
 }
 _KINDS = frozenset(_LOOKS)
+_NAMED = frozenset({"alert", "turn"})  # whose ids may have a / or an @ in them
 
 
 def _several(asked: str, found: Sequence[Match]) -> UserError:
