@@ -1,6 +1,12 @@
-import threading
-from pathlib import Path
+"""States and leases, in SQLite and in PostgreSQL."""
 
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import psycopg
 import pytest
 
 from charkha.errors import Unavailable
@@ -8,8 +14,8 @@ from charkha.states import States
 
 
 @pytest.fixture
-def states(tmp_path: Path):
-    made = States(f"sqlite:///{tmp_path}/ledger.db")
+def states(database):
+    made = States(database)
     yield made
     made.close()
 
@@ -48,26 +54,59 @@ def test_a_lease_is_one_owners_until_it_ends_or_is_given_back(states):
     assert states.take("release/prices", "ann", now=116, for_s=10)
 
 
-def test_of_many_who_write_after_the_same_revision_one_does(tmp_path):
-    url = f"sqlite:///{tmp_path}/ledger.db"
-    States(url).close()
-    won, began = [], threading.Barrier(6)
+def test_a_kind_or_key_may_be_long(states):
+    assert states.write("k" * 50, "m" * 500, {}, after=0)
+    assert states.take("l" * 500, "o" * 100, now=1, for_s=1)
 
-    def write(number):
-        own = States(url)
-        began.wait()
-        if own.write("release", "prices", {"by": number}, after=0):
-            won.append(number)
-        if own.take("release/prices", str(number), now=1, for_s=9):
-            won.append(f"lease {number}")
-        own.close()
 
-    threads = [threading.Thread(target=write, args=(n,)) for n in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(won) == 2
+RACE = """
+import json, os, sys
+import psycopg  # once, and not in each process
+from charkha.states import States
+
+url, rounds = sys.argv[1], range(20)
+go, let_go = os.pipe()
+for number in range(8):
+    if os.fork() == 0:
+        os.close(let_go)
+        os.read(go, 1)  # until the parent closes it: all begin at once, and make the tables
+        states = States(url)
+        by = {"by": number}
+        won = [n for n in rounds if states.write("release", "prices", by, after=n)]
+        leases = [n for n in rounds if states.take(f"{n}", f"{number}", now=1, for_s=9)]
+        os.write(1, f"{json.dumps([won, leases])}\\n".encode())
+        os._exit(0)
+os.close(let_go)
+assert {os.wait()[1] for _ in range(8)} == {0}
+"""
+
+
+def test_of_eight_processes_that_write_after_the_same_revision_exactly_one_does(database):
+    done = subprocess.run(
+        [sys.executable, "-c", RACE, database], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(told) == 8
+    for what in (0, 1):
+        assert sorted(n for each in told for n in each[what]) == list(range(20))
+    states = States(database)
+    assert states.read("release", "prices").revision == 20
+    states.close()
+
+
+def test_who_makes_the_tables_at_the_same_moment_as_another_goes_on(postgresql):
+    url, made = postgresql.make_database(), []
+    with psycopg.connect(url) as other:
+        for table in ("states", "leases"):
+            other.execute(f"CREATE TABLE {table} (LIKE pg_class)")  # and not committed yet
+        second = threading.Thread(target=lambda: made.append(States(url)))
+        second.start()
+        while not other.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchall():
+            time.sleep(0.01)
+    second.join()
+    assert made
+    made[0].close()
 
 
 def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path):

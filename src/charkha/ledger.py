@@ -6,27 +6,25 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.exc import IntegrityError
 
-from charkha.errors import Unavailable
+from charkha.database import open_engine, shown, translated
+from charkha.project import Project, ledger_address
 
-if TYPE_CHECKING:
-    from charkha.project import Project
-
+_FILE = "sqlite:///"
 _decisions = sa.Table(
     "decisions",
     sa.MetaData(),
-    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("id", sa.Text, primary_key=True),
     sa.Column("at", sa.Float, nullable=False, index=True),  # unix seconds
-    sa.Column("kind", sa.String(32), nullable=False),
-    sa.Column("subject", sa.String(300), nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
     sa.Column("because", sa.Text, nullable=False),
     sa.Column("numbers", sa.Text, nullable=False),  # JSON
-    sa.Column("who", sa.String(100), nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
 )
 
 
@@ -53,18 +51,11 @@ class Ledger:
 
     Raises:
         Unavailable: (from every method) the database does not answer or can not be written.
+        UserError: (from every method) it lets this user do nothing.
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = sa.create_engine(url)
-        try:
-            with self._engine.begin() as connection:
-                # not create_all: it looks first, and another process may come in between
-                connection.execute(CreateTable(_decisions, if_not_exists=True))
-                for index in _decisions.indexes:
-                    connection.execute(CreateIndex(index, if_not_exists=True))
-        except OperationalError as e:
-            raise _unavailable(self._engine, e) from e
+        self._engine = open_engine(url, [_decisions])
 
     def record(self, decision: Decision) -> None:
         """Keep the decision. Recording the same one again changes nothing."""
@@ -78,12 +69,10 @@ class Ledger:
             "who": decision.who,
         }
         try:
-            with self._engine.begin() as connection:
+            with translated(self._engine), self._engine.begin() as connection:
                 connection.execute(_decisions.insert(), row)
         except IntegrityError:
             return  # its id is there already
-        except OperationalError as e:
-            raise _unavailable(self._engine, e) from e
 
     def read(self, kind: str | None = None, subject: str | None = None) -> list[Decision]:
         """Return the decisions, oldest first; `subject` also finds `subject@…`."""
@@ -91,16 +80,17 @@ class Ledger:
         if kind is not None:
             query = query.where(_decisions.c.kind == kind)
         if subject is not None:
-            about = _decisions.c.subject
-            query = query.where(
-                (about == subject) | about.startswith(f"{subject}@", autoescape=True)
-            )
-        try:
-            with self._engine.connect() as connection:
-                rows = connection.execute(query).mappings().all()
-        except OperationalError as e:
-            raise _unavailable(self._engine, e) from e
+            about, start = _decisions.c.subject, f"{subject}@"
+            begins = sa.func.substr(about, 1, len(start)) == start  # LIKE of SQLite ignores case
+            query = query.where((about == subject) | begins)
+        with translated(self._engine), self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
         return [_decision(row) for row in rows]
+
+    @property
+    def place(self) -> str:
+        """Where it is, without a password."""
+        return shown(self._engine.url)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -108,14 +98,20 @@ class Ledger:
 
 
 def open_ledger(project: Project) -> Ledger:
-    """Open the ledger of the project, `.charkha/ledger.db`."""
+    """Open the ledger of the project, where `[ledger] url` says."""
     return Ledger(ledger_url(project))
 
 
 def ledger_url(project: Project) -> str:
-    """Return where the ledger of the project is; its folder is made."""
-    project.state.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{project.state / 'ledger.db'}"
+    """Return the address of the project's ledger, password included; a file's folder is made.
+
+    Raises:
+        ProjectError: it is a reference to something that is not there, or that is no address.
+    """
+    url = ledger_address(project)
+    if url.startswith(_FILE):
+        Path(url.removeprefix(_FILE).partition("?")[0]).parent.mkdir(parents=True, exist_ok=True)
+    return url
 
 
 def _decision(row: sa.RowMapping) -> Decision:
@@ -126,11 +122,4 @@ def _decision(row: sa.RowMapping) -> Decision:
         because=row["because"],
         numbers=json.loads(row["numbers"]),
         who=row["who"],
-    )
-
-
-def _unavailable(engine: sa.Engine, error: OperationalError) -> Unavailable:
-    return Unavailable(
-        f"the ledger {engine.url.render_as_string(hide_password=True)} does not answer: {error.orig}",
-        fix="see that its folder can be written and has space",
     )

@@ -110,6 +110,26 @@ class TrackingSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LedgerSettings:
+    """Where decisions, releases and alerts are remembered."""
+
+    url: str = setting(
+        "`sqlite:///file` or `postgresql://…`; with a password in it: `env:NAME`",
+        "sqlite:///.charkha/ledger.db",
+        url=True,
+    )
+
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of an address that is neither SQLite's nor PostgreSQL's."""
+        url = str(given.get("url", "sqlite:///"))
+        if is_reference(url) or re.match(r"sqlite:///.|postgresql(\+\w+)?://.", url):
+            return None
+        fix = 'url = "sqlite:///.charkha/ledger.db" or "postgresql://HOST/DATABASE"'
+        return "url", "the ledger is a file of SQLite or a database of PostgreSQL", fix
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """What the model is called and what it predicts."""
 
@@ -454,6 +474,7 @@ class Project:
     data: DataSettings
     blobs: BlobSettings
     tracking: TrackingSettings
+    ledger: LedgerSettings
     model: ModelSettings
     gate: tuple[GateSettings, ...]
     serving: ServingSettings
@@ -475,6 +496,7 @@ SECTIONS: dict[str, type] = {
     "data": DataSettings,
     "blobs": BlobSettings,
     "tracking": TrackingSettings,
+    "ledger": LedgerSettings,
     "model": ModelSettings,
     "gate": GateSettings,
     "serving": ServingSettings,
@@ -547,6 +569,23 @@ def read_secret(project: Project, section: str, key: str) -> str | None:
         definition = Definition(project.root / FILE, SECTIONS, LISTS)  # again, for its line alone
         where = definition.where(project.environment, section, key)
         raise _wanted(e, f"[{section}] {key}", where) from e
+
+
+def ledger_address(project: Project) -> str:
+    """Return what `[ledger] url` says or refers to: an address with its password.
+
+    Raises:
+        ProjectError: it refers to something that is not there, or that is no address.
+    """
+    given = project.ledger.url
+    if not is_reference(given):
+        return given
+    url = read_secret(project, "ledger", "url") or ""
+    if problem := LedgerSettings.problem({"url": url}):
+        raise ProjectError(  # without the address, which may have a password in it
+            f"{problem[1]}: {given} is no address", where=FILE, fix=problem[2]
+        )
+    return url
 
 
 def _find(start: Path) -> Path:

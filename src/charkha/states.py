@@ -12,25 +12,24 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.exc import IntegrityError
 
-from charkha.errors import Unavailable
+from charkha.database import open_engine, translated
 
 _tables = sa.MetaData()
 _states = sa.Table(
     "states",
     _tables,
-    sa.Column("kind", sa.String(32), primary_key=True),
-    sa.Column("key", sa.String(300), primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("value", sa.Text, nullable=False),  # JSON
 )
 _leases = sa.Table(
     "leases",
     _tables,
-    sa.Column("name", sa.String(300), primary_key=True),
-    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
     sa.Column("until", sa.Float, nullable=False),  # unix seconds
 )
 
@@ -48,12 +47,11 @@ class States:
 
     Raises:
         Unavailable: (from every method) the database does not answer or can not be written.
+        UserError: (from every method) it lets this user do nothing.
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = sa.create_engine(url)
-        for table in _tables.sorted_tables:
-            self._execute(CreateTable(table, if_not_exists=True))
+        self._engine = open_engine(url, _tables.sorted_tables)
 
     def read(self, kind: str, key: str) -> Kept | None:
         """Return a state, or None where there is none."""
@@ -61,13 +59,11 @@ class States:
 
     def all(self, kind: str) -> list[Kept]:
         """Return all states of a kind, by their keys."""
-        query = sa.select(_states).where(_states.c.kind == kind).order_by(_states.c.key)
-        try:
-            with self._engine.connect() as connection:
-                rows = connection.execute(query).mappings().all()
-        except OperationalError as e:
-            raise self._unavailable(e) from e
-        return [Kept(row["key"], row["revision"], json.loads(row["value"])) for row in rows]
+        query = sa.select(_states).where(_states.c.kind == kind)
+        with translated(self._engine), self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        kept = [Kept(row["key"], row["revision"], json.loads(row["value"])) for row in rows]
+        return sorted(kept, key=lambda each: each.key)  # each database sorts texts its own way
 
     def write(self, kind: str, key: str, value: Mapping[str, Any], *, after: int) -> bool:
         """Keep a state whose newest revision is `after` (0: there is none); return whether it was."""
@@ -106,15 +102,5 @@ class States:
         return True
 
     def _execute(self, statement: sa.Executable) -> int:
-        try:
-            with self._engine.begin() as connection:
-                return connection.execute(statement).rowcount
-        except OperationalError as e:
-            raise self._unavailable(e) from e
-
-    def _unavailable(self, error: OperationalError) -> Unavailable:
-        where = self._engine.url.render_as_string(hide_password=True)
-        return Unavailable(
-            f"the ledger {where} does not answer: {error.orig}",
-            fix="see that its folder can be written and has space",
-        )
+        with translated(self._engine), self._engine.begin() as connection:
+            return connection.execute(statement).rowcount

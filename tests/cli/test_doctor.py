@@ -101,6 +101,32 @@ def test_a_tracking_server_that_does_not_answer_is_missing(project):
     assert "does not answer" in found.says
 
 
+def test_a_ledger_that_lets_nobody_in_is_missing_and_the_password_is_not_told(
+    project, postgresql, monkeypatch
+):
+    (project / "charkha.toml").write_text("[ledger]\nurl = 'env:LEDGER'\n")
+    assert findings()["ledger"].fix == "export LEDGER=…"
+    monkeypatch.setenv("LEDGER", postgresql.url("postgres", password="hunter2"))  # noqa: S106
+    found = findings()["ledger"]
+    assert (found.state, found.fix) == (
+        "missing",
+        "correct the password that [ledger] url refers to",
+    )
+    assert "hunter2" not in found.says
+    monkeypatch.setenv("LEDGER", postgresql.make_database())
+    found = findings()["ledger"]
+    assert (found.state, postgresql.password in found.says) == ("fine", False)
+    assert "has 0 decisions" in found.says
+
+
+def test_where_the_ledger_is_postgresql_its_driver_is_needed(project, monkeypatch):
+    there = doctor._installed
+    monkeypatch.setattr(doctor, "_installed", lambda name: name != "psycopg" and there(name))
+    assert findings()["postgresql"].state == "absent"
+    (project / "charkha.toml").write_text("[ledger]\nurl = 'postgresql://127.0.0.1:1/none'\n")
+    assert findings()["postgresql"].fix == "pip install 'charkha[postgresql]'"
+
+
 def test_blobs_that_cannot_be_written_are_missing(project):
     (project / "blocked").write_text("a file, where a folder should be")
     (project / "charkha.toml").write_text("[blobs]\nurl = 'blocked'\n")

@@ -19,12 +19,13 @@ from urllib.parse import unquote
 from charkha.cli import show
 from charkha.cli.arguments import parser
 from charkha.data.blobs import open_blobs
+from charkha.data.late import late
 from charkha.errors import DONE, YOU, CharkhaError, ProjectError
 from charkha.models.registries.sqlite import SqliteRegistry
 from charkha.models.registry import list_versions
 from charkha.pipeline.distributions import extras
 from charkha.pipeline.inotify import Watch
-from charkha.project import FILE, Project, open_project
+from charkha.project import FILE, Project, ledger_address, open_project
 
 _LOW_DISK_BYTES = 2_000_000_000  # a run's artifacts and MLflow's copies of a few models
 _MARKS = {"fine": "✓", "missing": "✗", "absent": "-"}
@@ -69,7 +70,7 @@ def examine(environment: str | None = None) -> Iterator[Finding]:
             says=e.what.partition(": ")[2] if no_project else e.what,
             fix=e.fix,
         )
-        yield from _extras(s3=False)
+        yield from _extras()
         return
     yield Finding(
         name="project",
@@ -80,10 +81,14 @@ def examine(environment: str | None = None) -> Iterator[Finding]:
         where.startswith("s3://")
         for where in (project.blobs.url, project.data.remote, project.tracking.artifacts)
     )
-    yield from _extras(s3=s3)
+    postgresql = any(
+        address.startswith("postgresql") for address in (project.tracking.uri, _ledger_of(project))
+    )
+    yield from _extras(s3=s3, postgresql=postgresql)
     yield _disk(project)
     yield _blobs(project)
     yield _tracking(project)
+    yield _ledger(project)
     yield _native_reads(project)
 
 
@@ -112,7 +117,7 @@ def _said(*command: str) -> str:
     return done.stdout.strip()
 
 
-def _extras(*, s3: bool) -> Iterator[Finding]:
+def _extras(**wanted_here: bool) -> Iterator[Finding]:
     """Hold what is installed against the extras of our own metadata; versions are pip's affair."""
     offered = extras()
     local = offered.pop("local", set())
@@ -122,7 +127,7 @@ def _extras(*, s3: bool) -> Iterator[Finding]:
         lacking = ", ".join(sorted(name for name in distributions if not _installed(name)))
         if not lacking:
             yield Finding(name=extra, state="fine", says="installed")
-        elif extra in needed or (extra == "s3" and s3):
+        elif extra in needed or wanted_here.get(extra):
             wanted = "local" if several and extra in needed else extra
             yield Finding(
                 name=extra,
@@ -180,6 +185,31 @@ def _tracking(project: Project) -> Finding:
     )
 
 
+def _ledger_of(project: Project) -> str:
+    """Return the ledger's address; nothing where what it refers to is not there."""
+    try:
+        return ledger_address(project)
+    except ProjectError:
+        return ""
+
+
+def _ledger(project: Project) -> Finding:
+    """Whether decisions can be kept; a file of SQLite that is not there yet is made at its first use."""
+    try:
+        address = ledger_address(project)
+        file = Path(address.removeprefix("sqlite:///").partition("?")[0])
+        if address.startswith("sqlite:") and not file.exists():
+            return Finding(name="ledger", state="fine", says=f"{file} is made at its first use")
+        ledger = late("charkha.ledger", extra="mlflow").Ledger(address)
+        try:
+            said = f"{ledger.place} has {len(ledger.read())} decisions"
+        finally:
+            ledger.close()
+    except (CharkhaError, OSError) as e:
+        return _refused("ledger", "decisions and releases cannot be kept", e)
+    return Finding(name="ledger", state="fine", says=said)
+
+
 def _moved_from(project: Project) -> Path | None:
     """Return where the project was when MLflow kept the addresses of its files, if not here."""
     uri, artifacts = project.tracking.uri, Path(project.tracking.artifacts)
@@ -218,7 +248,7 @@ def _refused(name: str, what: str, error: CharkhaError | OSError) -> Finding:
 
 
 def _without_password(uri: str) -> str:
-    return re.sub(r"//[^/@]*@", "//…@", uri)
+    return re.sub(r"//[^/@]*@", "//…@", uri).partition("?")[0]
 
 
 def _native_reads(project: Project) -> Finding:

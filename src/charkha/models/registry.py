@@ -9,7 +9,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from charkha.errors import UserError
+from charkha.errors import MissingExtra, UserError
 from charkha.models.registries.port import ModelVersion, SignInNeeded
 
 if TYPE_CHECKING:
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
+_POSTGRESQL = "charkha.models.registries.postgresql:PostgresqlRegistry"
 # How a tracking URI's scheme is read; anything else goes through MLflow in a process of its own.
 _READERS = {
     "sqlite": "charkha.models.registries.sqlite:SqliteRegistry",
     "http": "charkha.models.registries.rest:RestRegistry",
     "https": "charkha.models.registries.rest:RestRegistry",
+    "postgresql": _POSTGRESQL,
+    "postgresql+psycopg": _POSTGRESQL,
 }
 _ANY = "charkha.models.registries.process:ProcessRegistry"
 _REFERENCE = re.compile(r"(?:models:/)?(?P<name>[^@/]+)(?:[@/](?P<which>[^@/]+))?")
@@ -33,6 +36,7 @@ def list_versions(project: Project, name: str | None = None) -> list[ModelVersio
 
     Raises:
         Unavailable: the registry did not answer.
+        MissingExtra: the library that it takes is not installed.
     """
     uri = project.tracking.uri
     registry = _open(_READERS.get(uri.partition(":")[0], _ANY), uri)
@@ -108,7 +112,12 @@ def keep_snapshot(project: Project, name: str, versions: list[ModelVersion]) -> 
 
 def _open(path: str, uri: str) -> Registry:
     module, _, name = path.partition(":")
-    registry: Registry = getattr(import_module(module), name)(uri)
+    try:
+        registry: Registry = getattr(import_module(module), name)(uri)
+    except ModuleNotFoundError as e:  # the others need the standard library alone
+        if e.name != "psycopg":
+            raise
+        raise MissingExtra(e.name, "postgresql") from e
     return registry
 
 

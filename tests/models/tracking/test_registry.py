@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import threading
+import warnings
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,6 +14,7 @@ from charkha.models.aliasing import Move
 from charkha.models.mlflow import MlflowRegistry
 from charkha.models.registries.contract import RegistryContract
 from charkha.models.registries.port import SignInNeeded
+from charkha.models.registries.postgresql import PostgresqlRegistry
 from charkha.models.registries.process import ProcessRegistry
 from charkha.models.registries.rest import RestRegistry
 from charkha.models.registries.sqlite import SqliteRegistry
@@ -28,7 +30,11 @@ from charkha.models.registry import (
 @pytest.fixture
 def filled(project):
     """Two models, one with a version that was deleted and aliases on two others."""
-    registry = MlflowRegistry(project.tracking.uri)
+    fill(MlflowRegistry(project.tracking.uri))
+    return project
+
+
+def fill(registry):
     client = registry._client
     for name, versions in (("prices", 4), ("rents", 1)):
         client.create_registered_model(name)
@@ -37,7 +43,6 @@ def filled(project):
             client.create_model_version(name, f"s3://models/{name}/{number}", tags=tags)
     client.delete_model_version("prices", "2")
     registry.move("prices", [Move("champion", 3), Move("previous", 1), Move("tallest", 3)])
-    return project
 
 
 class TestSqlite(RegistryContract):
@@ -57,6 +62,42 @@ class TestSqlite(RegistryContract):
         (tmp_path / "no.db").write_text("no database" * 100)
         with pytest.raises(Unavailable, match=r"no\.db is not MLflow's database"):
             SqliteRegistry(f"sqlite:///{tmp_path}/no.db").versions()
+
+
+@pytest.fixture(scope="module")
+def in_postgresql(postgresql):
+    """The address of MLflow's database in PostgreSQL, with the two models."""
+    url = postgresql.make_database()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fill(MlflowRegistry(url))
+    return url
+
+
+class TestPostgresql(RegistryContract):
+    @pytest.fixture
+    def registry(self, in_postgresql):
+        return PostgresqlRegistry(in_postgresql)
+
+    def test_the_drivers_name_in_the_address_changes_nothing(self, in_postgresql):
+        named = in_postgresql.replace("postgresql:", "postgresql+psycopg:")
+        assert len(PostgresqlRegistry(named).versions()) == 4
+
+    def test_a_database_without_tables_has_no_versions(self, postgresql):
+        assert PostgresqlRegistry(postgresql.make_database()).versions() == []
+
+    @pytest.mark.parametrize("wrong", [{"password": "hunter2"}, {"port": 1}])
+    def test_who_does_not_let_us_in_is_unavailable_and_no_password_is_told(self, postgresql, wrong):
+        url = postgresql.url("postgres", **wrong)
+        with pytest.raises(Unavailable, match="does not answer") as caught:
+            PostgresqlRegistry(url).versions()
+        assert str(wrong.get("port", postgresql.port)) in str(caught.value)
+        for password in ("hunter2", postgresql.password):
+            assert password not in str(caught.value)
+
+    def test_it_is_read_without_mlflow_and_without_sqlalchemy(self, project, in_postgresql):
+        (project.root / "charkha.toml").write_text('[tracking]\nuri = "env:MLFLOW"\n')
+        assert loaded(project, MLFLOW=in_postgresql) == 0
 
 
 class TestMlflowItself(RegistryContract):
@@ -119,13 +160,19 @@ def test_a_snapshot_comes_back_as_it_was_kept(filled):
 
 
 def test_reading_the_registry_loads_neither_mlflow_nor_sqlalchemy(filled):
+    assert loaded(filled) == 0
+
+
+def loaded(project, **variables):
+    """Return 1 where looking up versions imports what takes seconds."""
     code = (
         "import sys; from charkha.project import open_project;"
         "from charkha.models.registry import list_versions;"
-        f"assert list_versions(open_project(__import__('pathlib').Path({str(filled.root)!r})));"
+        f"assert list_versions(open_project(__import__('pathlib').Path({str(project.root)!r})));"
         "sys.exit(bool({'mlflow', 'sqlalchemy', 'pandas', 'numpy'} & sys.modules.keys()))"
     )
-    assert subprocess.run([sys.executable, "-c", code], env=os.environ).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **variables})
+    return done.returncode
 
 
 class Refusing(BaseHTTPRequestHandler):
