@@ -54,6 +54,12 @@ def test_a_lease_is_one_owners_until_it_ends_or_is_given_back(states):
     assert states.take("release/prices", "ann", now=116, for_s=10)
 
 
+def test_a_lease_that_a_clock_which_was_set_back_has_left_in_the_future_blocks_nobody(states):
+    assert states.take("release/prices", "ann", now=86_400, for_s=10)
+    assert states.take("release/prices", "bob", now=100, for_s=10)
+    assert not states.take("release/prices", "ann", now=95, for_s=10)  # a clock that is a bit slow
+
+
 def test_a_kind_or_key_may_be_long(states):
     assert states.write("k" * 50, "m" * 500, {}, after=0)
     assert states.take("l" * 500, "o" * 100, now=1, for_s=1)

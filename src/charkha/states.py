@@ -77,9 +77,13 @@ class States:
         )
 
     def take(self, lease: str, owner: str, *, now: float, for_s: float) -> bool:
-        """Take or renew a lease; return whether `owner` has it until `now + for_s`."""
-        free = (_leases.c.owner == owner) | (_leases.c.until <= now)
+        """Take or renew a lease; return whether `owner` has it until `now + for_s`.
+
+        One that ends later than anybody's could was taken before a clock was set back, and is over.
+        """
         until = now + for_s
+        over = (_leases.c.until <= now) | (_leases.c.until > until + for_s)
+        free = (_leases.c.owner == owner) | over
         update = _leases.update().where((_leases.c.name == lease) & free)
         if self._execute(update.values(owner=owner, until=until)):
             return True

@@ -116,6 +116,27 @@ def test_while_one_controller_has_the_lease_another_does_nothing(world):
     assert other.tick() != "busy"
 
 
+def test_who_was_overtaken_while_it_observed_does_not_act(world):
+    made = world()
+    made.controller.tick()
+    holds = made.platform.holds
+
+    def slow():
+        made.platform.holds = holds
+        made.now += 61  # longer than the lease
+        command(made.around, "prices", lambda r: plans.abort(r.state, "no"), who="eve")
+        other = Controller("prices", made.around, who="bob")
+        while other.tick() in ("acted", "moved"):
+            pass
+        other.close()
+        return before
+
+    before, made.platform.holds = holds(), slow
+    assert made.controller.tick() == "busy"
+    assert serves(made) == [("champion", OLD, 100)]
+    assert made.controller.tick() == "ended"
+
+
 def test_two_controllers_whose_clocks_disagree_decide_once(world):
     made = world()
     others = [made.controller, Controller("prices", made.around, who="bob")]
@@ -176,9 +197,21 @@ def test_a_counter_that_began_anew_loses_no_failures(world):
 
 
 def test_a_clock_that_steps_back_makes_no_spans_that_overlap(world):
-    release = world().kept().opened(paired=False, now=100.0)
-    on = release.moved(plans.State(stage=1), 50.0, "ann").opened(paired=False, now=40.0)
-    assert [(s.since, s.until) for s in on.spans] == [(100, 100), (100, None)]
+    begun = world().kept()
+    at = begun.began_at
+    release = begun.opened(paired=False, now=at + 100)
+    on = release.moved(plans.State(stage=1), at + 50, "ann").opened(paired=False, now=at + 40)
+    assert [(s.since - at, s.until and s.until - at) for s in on.spans] == [(100, 100), (100, None)]
+    assert begun.opened(paired=False, now=at - 86_400).span.since == at
+
+
+def test_decisions_are_told_in_their_order_though_a_clock_steps_back(world):
+    release = world().kept()
+    moments = [release.began_at]
+    for now in (release.began_at + 5, release.began_at - 86_400, release.began_at):
+        release = release.moved(plans.State(stage=len(moments)), now, "ann")
+        moments.append(release.decided_at)
+    assert moments == sorted(set(moments))
 
 
 def test_a_release_comes_back_from_its_state_as_it_was(world):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import warnings
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -21,7 +24,7 @@ from sklearn.linear_model import LinearRegression
 
 from charkha.cli.main import main
 from charkha.errors import Unavailable, UserError
-from charkha.ledger import open_ledger
+from charkha.ledger import ledger_url, open_ledger
 from charkha.models.asked import Wish
 from charkha.models.build import build_package
 from charkha.models.mlflow import MlflowRegistry
@@ -29,9 +32,14 @@ from charkha.models.registry import list_versions
 from charkha.pipeline.runs import open_artifacts
 from charkha.pipeline.values import Dir
 from charkha.project import Project, open_project
+from charkha.release.kept import Release
+from charkha.release.plan import STRATEGIES
 from charkha.release.platforms.contract import PlatformContract
 from charkha.release.platforms.port import Arm
 from charkha.release.platforms.server import ServerPlatform
+from charkha.states import Kept, States
+
+from .processes import Zygote, kill, runs
 
 TOKEN = "for this test"  # noqa: S105
 SLOPES = {2: 2.0, 3: 2.02, 4: 6.0}  # version -> its model; the truth is twice the area, and noise
@@ -148,6 +156,7 @@ class Callers(threading.Thread):
     def __init__(self, url: str) -> None:
         super().__init__()
         self.ended, self.failed, self.asked = threading.Event(), 0, 0
+        self.versions: set[int] = set()  # that answered
         self._url, self._chance = url, random.Random(3)
 
     def run(self) -> None:
@@ -160,6 +169,7 @@ class Callers(threading.Thread):
                     if answer.status_code != 200:
                         self.failed += 1
                         continue
+                    self.versions.add(int(answer.json()["version"]))
                     truth = 2 * area * self._chance.lognormvariate(0, 0.1)
                     http.post("/feedback", json={"id": answer.json()["id"], "ground_truth": truth})
                 except httpx.TransportError:
@@ -186,14 +196,27 @@ def held(project: Project) -> tuple[Arm, ...]:
         return ()
 
 
-def release(project: Project, *command: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "charkha", "release", *command],
-        cwd=project.root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def release(project: Project):
+    """Return `release(…)`, a process of that command; none of them outlives its test."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def release(*command: str) -> subprocess.Popen[str]:
+        begun.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "charkha", "release", *command],
+                cwd=project.root,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return begun[-1]
+
+    yield release
+    for process in begun:
+        process.kill()
+        process.communicate()
 
 
 def story(project: Project, version: int) -> list[object]:
@@ -210,7 +233,7 @@ def champion(project: Project) -> int:
 
 @pytest.mark.timeout(240)
 def test_a_worse_version_goes_back_and_a_good_one_is_champion_though_its_controller_was_killed(
-    project, served, callers, monkeypatch, capsys
+    project, served, callers, release, monkeypatch, capsys
 ):
     MlflowRegistry(project.tracking.uri)._client.set_registered_model_alias(
         "prices", "champion", "2"
@@ -218,19 +241,19 @@ def test_a_worse_version_goes_back_and_a_good_one_is_champion_though_its_control
     while [arm.version for arm in held(project)] != [2]:
         time.sleep(0.1)
     before = len(story(project, 3))
-    bad = release(project, "start", "prices@4", "--steps", "30,100")
+    bad = release("start", "prices@4", "--steps", "30,100")
     out, err = bad.communicate(timeout=120)
     assert bad.returncode == 1, err
     assert "worse: loss" in out
     assert champion(project) == 2
 
-    good = release(project, "start", "prices@3", "--steps", "50,100")
+    good = release("start", "prices@3", "--steps", "50,100")
     while not story(project, 3)[before:]:
         time.sleep(0.1)
     good.kill()
     good.communicate()
     assert story(project, 3)[before:][:1] == ["judging"]
-    again = release(project, "run")
+    again = release("run")
     out, err = again.communicate(timeout=180)
     assert again.returncode == 0, err
     assert champion(project) == 3
@@ -249,10 +272,10 @@ def test_a_worse_version_goes_back_and_a_good_one_is_champion_though_its_control
 
 
 @pytest.mark.timeout(240)
-def test_a_release_goes_on_after_its_server_was_killed(project, server, callers):
+def test_a_release_goes_on_after_its_server_was_killed(project, server, callers, release):
     old = champion(project)
     new = 5 - old  # of 2 and 3 the other one
-    going = release(project, "start", f"prices@{new}", "--strategy", "shadow")
+    going = release("start", f"prices@{new}", "--strategy", "shadow")
     while not any(arm.shadow for arm in held(project)):
         time.sleep(0.1)
     time.sleep(0.5)
@@ -264,3 +287,76 @@ def test_a_release_goes_on_after_its_server_was_killed(project, server, callers)
     assert going.returncode == 0, err
     assert champion(project) == new
     assert [(a.name, a.version, a.share) for a in held(project)] == [("champion", new, 100)]
+
+
+@pytest.fixture
+def zygote():
+    vendors = ("charkha.release.starting", "charkha.release.drawing", "charkha.models.mlflow")
+    made = Zygote(*vendors)
+    yield made
+    made.close()
+
+
+def released(project: Project) -> Kept:
+    with closing(States(ledger_url(project))) as states:
+        return states.read("release", "prices") or Kept("prices", 0, {})
+
+
+def end_leases(project: Project) -> None:
+    """Have as much time gone by as the lease of a killed controller takes."""
+    with sqlite3.connect(project.state / "ledger.db", timeout=30) as ledger:
+        ledger.execute("DELETE FROM leases")
+    ledger.close()
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_random_moments_controller_and_server_lose_no_release_and_run_none_twice(
+    project, server, callers, zygote
+):
+    seed = random.SystemRandom().randrange(10**6)
+    print("seed", seed)
+    chance, kills = random.Random(seed), {"controller": 0, "server": 0}
+    log = str(project.root / "controllers.log")
+
+    def forked(*words: str) -> int:
+        return zygote.fork(project=str(project.root), words=words, log=log)
+
+    def on(pid: int, changes: float) -> None:
+        """Wait until a controller has written so much, or has ended."""
+        least = released(project).revision + changes
+        while runs(pid) and released(project).revision < least:
+            time.sleep(0.02)
+
+    while sum(kills.values()) < 20:
+        old = champion(project)
+        bad = chance.random() < 0.3
+        new = 4 if bad else 5 - old
+        before, strategy = len(story(project, new)), "shadow" if bad else chance.choice(STRATEGIES)
+        steps = () if strategy in ("shadow", "blue-green") else ("--steps", "50,100")
+        on(forked("start", f"prices@{new}", "--strategy", strategy, *steps, "--detach"), math.inf)
+        callers.versions.clear()
+        while released(project).value["ended_at"] is None:
+            pid = forked("run")
+            on(pid, chance.expovariate(1 / 3))
+            time.sleep(chance.uniform(0, 0.2))
+            whom = "server" if chance.random() < 0.2 else "controller"
+            kills[whom] += 1
+            if whom == "server":
+                server.kill()
+                server.start()
+                on(pid, chance.choice([2, math.inf]))
+            kill(pid)
+            while runs(pid):
+                time.sleep(0.01)
+            end_leases(project)
+        kept = Release.from_json(released(project).value)
+        told = story(project, new)[before:]
+        assert told[0] == "judging"
+        assert [t for t in told if t not in ("judging", "watching")] == [kept.state.phase], log
+        assert told[-1] == kept.state.phase
+        assert champion(project) == (new if kept.state.phase == "promoted" else old)
+        assert bad <= (kept.state.phase == "rolled back"), kept.state.because
+        assert callers.versions <= ({old} if bad else {old, new})
+        arms = [(a.name, a.version, a.share) for a in held(project)]
+        assert arms == [("champion", champion(project), 100)]
+    print(kills)

@@ -111,21 +111,25 @@ def _carry_out(project: Project, around: Any, model: str, *, as_json: bool) -> i
     """Look until the release has ended; what does not answer for a while is asked again."""
     controlling = late("charkha.release.controller", extra="records")
     controller = controlling.Controller(model, around, who=getuser())
-    said, silent_s = "", 0.0
+    said, told_of = "", ""
+    silent_since: float | None = None
     try:
         while True:
             try:
                 did = controller.tick()
-                silent_s = 0.0
+                release = _kept(around.states, model)
+                silent_since = None
             except Unavailable as e:
-                if silent_s >= _PATIENCE_S:
+                silent_since = silent_since or time.monotonic()
+                if time.monotonic() - silent_since >= _PATIENCE_S:
                     raise
-                if not silent_s:
+                if told_of != str(e):
                     show.note(f"waiting: {e}")
-                did, silent_s = "waiting", silent_s + project.release.every_s
+                    told_of = str(e)
+                time.sleep(project.release.every_s)
+                continue
             if did in ("ended", "nothing"):
                 break
-            release = _kept(around.states, model)
             if release.state.because != said:
                 said = release.state.because
                 show.note(f"{release.state.phase}: {said}")
@@ -133,9 +137,8 @@ def _carry_out(project: Project, around: Any, model: str, *, as_json: bool) -> i
                 time.sleep(project.release.every_s)
     finally:
         controller.close()
-    ended = _kept(around.states, model)
-    _show(ended, as_json=as_json)
-    return DONE if ended.state.phase == "promoted" else YOU
+    _show(release, as_json=as_json)
+    return DONE if release.state.phase == "promoted" else YOU
 
 
 def _status(project: Project, given: argparse.Namespace) -> int:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from charkha.errors import Refused
+from charkha.errors import Refused, Unavailable
 from charkha.ledger import Decision, Ledger
 from charkha.release import plan as plans
 from charkha.release.collecting import collect, make_scales
@@ -99,8 +100,9 @@ class Controller:
         act = next_act(release, arms)
         if act is not None:
             return self._do(release, act, found.revision)
-        if self._move_alias(release):
-            return "acted"
+        moved = self._move_alias(release, found.revision)
+        if moved is not None:
+            return moved
         if release.decided:
             if waits_for_home(release, arms, around.aliases.champion()):
                 return "waiting"
@@ -108,11 +110,22 @@ class Controller:
         return self._look(release, found.revision)
 
     def close(self) -> None:
-        """Give the lease back."""
-        self._around.states.give_back(self._lease, self._owner)
+        """Give the lease back; where the ledger does not answer it runs out by itself."""
+        with suppress(Unavailable):
+            self._around.states.give_back(self._lease, self._owner)
+
+    def _may_act(self, revision: int) -> bool:
+        """Whether what was read still holds: to observe may have taken longer than the lease."""
+        states, now = self._around.states, self._around.clock()
+        if not states.take(self._lease, self._owner, now=now, for_s=LEASE_S):
+            return False
+        found = states.read(KIND, self._model)
+        return found is not None and found.revision == revision
 
     def _do(self, release: Release, act: Act, revision: int) -> Did:
         platform = self._around.platform
+        if not self._may_act(revision):
+            return "busy"
         try:
             match act:
                 case Add(name, version, shadow):
@@ -122,23 +135,30 @@ class Controller:
                 case Drop(name):
                     platform.drop(name)
         except Refused as e:
+            if not self._may_act(revision):  # somebody else has decided meanwhile
+                return "busy"
             if release.decided or not isinstance(act, Add):
                 raise
             state = plans.abort(release.state, f"it cannot be served: {e}")
             return self._decide(release, replace(state, phase="rolled back"), revision)
         return "acted"
 
-    def _move_alias(self, release: Release) -> bool:
-        """Have the registry say what the traffic does; return whether something was to be moved."""
+    def _move_alias(self, release: Release, revision: int) -> Did | None:
+        """Have the registry say what the traffic does; None where nothing is to be moved."""
         aliases, phase = self._around.aliases, release.state.phase
         champion = aliases.champion()
-        if phase in ("watching", "promoted") and champion == release.baseline:
-            aliases.promote(release.candidate, f"release {release.id}: {release.state.because}")
-            return True
-        if phase in ("rolled back", "aborted") and champion == release.candidate:
-            aliases.roll_back(f"release {release.id}: {release.state.because}")
-            return True
-        return False
+        on = phase in ("watching", "promoted") and champion == release.baseline
+        back = phase in ("rolled back", "aborted") and champion == release.candidate
+        if not on and not back:
+            return None
+        if not self._may_act(revision):
+            return "busy"
+        because = f"release {release.id}: {release.state.because}"
+        if on:
+            aliases.promote(release.candidate, because)
+        else:
+            aliases.roll_back(because)
+        return "acted"
 
     def _end(self, release: Release, revision: int) -> Did:
         ended = replace(release, ended_at=self._around.clock())

@@ -11,6 +11,8 @@ from charkha.release.evidence import Scales, scales_from_json, scales_json
 from charkha.release.plan import TERMINAL, Plan, Stage, State
 from charkha.release.rules import Rules
 
+_LATER_S = 0.001  # between two decisions, at least, so that history has them in order
+
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
@@ -53,20 +55,22 @@ class Release:
         return last if last is not None and last.until is None else None
 
     def moved(self, state: State, now: float, by: str) -> Release:
-        """Return it in another state, the open span closed."""
+        """Return it in another state, the open span closed; later than before, whatever a clock says."""
+        told = self.began_at if self.decided_at is None else self.decided_at
+        at = max(now, told + _LATER_S)
         if self.span is not None and (state.phase, state.stage) != (
             self.state.phase,
             self.state.stage,
         ):
             closed = replace(self.span, until=max(now, self.span.since))
             return replace(
-                self, state=state, decided_at=now, spans=(*self.spans[:-1], closed), by=by
+                self, state=state, decided_at=at, spans=(*self.spans[:-1], closed), by=by
             )
-        return replace(self, state=state, decided_at=now, by=by)
+        return replace(self, state=state, decided_at=at, by=by)
 
     def opened(self, *, paired: bool, now: float) -> Release:
-        """Return it with a span from now on; never before the last one ended."""
-        since = max(now, *(span.until or span.since for span in self.spans), 0.0)
+        """Return it with a span from now on; never before the release, nor before the last one."""
+        since = max(now, self.began_at, *(span.until or span.since for span in self.spans))
         span = Span(stage=self.state.stage, paired=paired, since=since)
         return replace(self, spans=(*self.spans, span))
 

@@ -140,7 +140,8 @@ def start(
             f"the release of {other.subject} goes on: {other.state.because}",
             fix=f"charkha release abort {version.name}, or wait for it",
         )
-    now = around.clock()
+    before = 0.0 if found is None else found.value["decided_at"] or 0.0
+    now = max(around.clock(), before + 1.0)  # in order, whatever a clock says; ids have seconds
     plan = _plan(project, strategy, steps)
     release = replace(_begun(project, around, version, champion, now, plan), turn=turn)
     after = 0 if found is None else found.revision

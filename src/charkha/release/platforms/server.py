@@ -37,19 +37,13 @@ class ServerPlatform:
 
     def holds(self) -> tuple[Arm, ...]:
         status = self._ask("GET", "/status")
-        for worker in status["workers"]:
-            if worker["alive"] and not worker["done"] and worker.get("failed") is None:
-                raise Unavailable(f"worker {worker['worker']} is still at the last change")
-        return tuple(
-            Arm(
-                name=variant["name"],
-                version=variant["version"],
-                share=variant["part"] * 100,
-                shadow=variant["shadow"],
-                follows=variant["follows"],
-            )
-            for variant in status["variants"]
-        )
+        try:
+            for worker in status["workers"]:
+                if worker["alive"] and not worker["done"] and worker.get("failed") is None:
+                    raise Unavailable(f"worker {worker['worker']} is still at the last change")
+            return tuple(map(_arm, status["variants"]))
+        except (KeyError, TypeError, AttributeError) as e:
+            raise self._unreadable(f"{self._admin}/status", e) from e
 
     def add(self, name: str, version: int, *, shadow: bool) -> None:
         if self._has(name, version, shadow=shadow):
@@ -72,7 +66,10 @@ class ServerPlatform:
             self._ask("DELETE", f"/variants/{quote(name)}")
 
     def failures(self) -> Mapping[int, int]:
-        text = self._open(Request(f"{self._server}/metrics")).decode()  # noqa: S310  # as given
+        address = f"{self._server}/metrics"
+        text = self._open(Request(address)).decode(errors="replace")  # noqa: S310  # as given
+        if "\n# EOF" not in text and "# TYPE charkha_" not in text:
+            raise self._unreadable(address, "it has none of the server's metrics")
         found: dict[int, int] = {}
         for version, count in _FAILED.findall(text):
             found[int(version)] = found.get(int(version), 0) + int(float(count))
@@ -87,8 +84,18 @@ class ServerPlatform:
             headers["authorization"] = f"Bearer {self._token}"
         data = None if body is None else json.dumps(body).encode()
         request = Request(f"{self._admin}{path}", data, headers, method=method)  # noqa: S310
-        told: dict[str, Any] = json.loads(self._open(request))
+        said = self._open(request)
+        try:
+            told: dict[str, Any] = json.loads(said)
+        except ValueError as e:
+            raise self._unreadable(request.full_url, e) from e
         return told
+
+    def _unreadable(self, address: str, why: object) -> Unavailable:
+        return Unavailable(
+            f"what {address} answers is not what a model server says: {why}",
+            fix="see what listens there, or correct [release] admin and server in charkha.toml",
+        )
 
     def _open(self, request: Request) -> bytes:
         try:
@@ -102,6 +109,16 @@ class ServerPlatform:
                 f"the server at {request.full_url} does not answer: {e}",
                 fix="charkha serve --admin-port 8001, or correct [release] admin in charkha.toml",
             ) from e
+
+
+def _arm(variant: Mapping[str, Any]) -> Arm:
+    return Arm(
+        name=variant["name"],
+        version=variant["version"],
+        share=variant["part"] * 100,
+        shadow=variant["shadow"],
+        follows=variant["follows"],
+    )
 
 
 def _translated(error: HTTPError) -> Unavailable | UserError:
