@@ -98,7 +98,7 @@ def test_a_shadow_answers_nobody_before_it_is_promoted(world, strategy):
 def test_killed_at_any_call_the_next_controller_ends_it_the_same_way(world, dies, worse):
     whole = world(worse=worse)
     ended, calls = whole.run(), whole.calls
-    for at in range(1, calls + 1, 4):
+    for at in range(1, calls + 1, 5):
         made = world(worse=worse)
         made.dies, made.dies_at = dies, at
         assert made.run().state.phase == ended.state.phase, at
