@@ -21,6 +21,7 @@ from charkha.models import tracker
 from charkha.models.packaged import folder_of
 from charkha.models.registry import list_versions
 from charkha.pipeline.runs import Run, read_run
+from charkha.project import ledger_address
 
 if TYPE_CHECKING:
     from charkha.console.stories.ledgers.port import Decisions, Entry
@@ -50,10 +51,9 @@ class Sources:
     @cached_property
     def decisions(self) -> Decisions:
         """The ledger: read without a library where it is a SQLite file."""
-        given = getattr(getattr(self.project, "ledger", None), "url", None)
-        if given is None or str(given).startswith("sqlite:"):
-            path = str(given or "").removeprefix("sqlite:///")
-            return SqliteLedger(Path(path) if path else self.project.state / "ledger.db")
+        url = ledger_address(self.project)
+        if url.startswith("sqlite:///"):
+            return SqliteLedger(Path(url.removeprefix("sqlite:///")))
         anywhere = late("charkha.console.stories.ledgers.anywhere", extra="mlflow")
         return cast("Decisions", anywhere.AnyLedger(self.project))
 
