@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from charkha.release.collecting import Span, collect, make_scales
+from charkha.release.collecting import BREAK_S, Span, collect, make_scales
 from charkha.release.evidence import Scales
 
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -36,6 +36,13 @@ def rows(*given, kind=None):
 def counted(table, *spans, loss="absolute", scales=SCALES):
     spans = spans or (Span(stage=0, paired=False, since=AT),)
     return collect(table, spans, VERSIONS, loss=loss, scales=scales)
+
+
+def test_a_night_without_requests_is_no_time_with_traffic():
+    night = 8 * 3600.0
+    asked = [(t, 2, 1.0, None) for t in (0, 200, 200 + night, 300 + night)]
+    window = counted(rows(*asked)).windows[0]
+    assert window.lasted_s == 200 + BREAK_S + 100
 
 
 def test_each_version_is_counted_in_the_stage_of_its_request_and_no_other_version_at_all():

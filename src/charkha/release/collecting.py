@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Loss = Literal["auto", "absolute", "squared", "zero-one"]  # auto: by what is predicted
 COLUMNS = ("id", "time", "version", "role", "latency_s", "prediction", "ground_truth")
 _BINS = 20  # of predictions that are numbers, each with as many of the first ones
+BREAK_S = 300.0  # seconds without a request that still count as time with traffic
 _FEW = 100  # predictions, or labels, from which a scale is made
 
 
@@ -120,7 +121,14 @@ def _window(
         capped_pairs=capped,
         first_at=float(times[1].min()) if len(times[1]) else None,
         last_at=float(times[1].max()) if len(times[1]) else None,
+        idle_s=_idle_s(times[1]),
     )
+
+
+def _idle_s(times: Floats) -> float:
+    """Return for how long nobody asked: of each break what is longer than `BREAK_S`."""
+    gaps = np.diff(np.sort(times))
+    return float(np.maximum(gaps - BREAK_S, 0).sum())
 
 
 def _common(times: Sequence[Floats]) -> tuple[float, float]:

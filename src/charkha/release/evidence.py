@@ -94,6 +94,7 @@ class Window:
     capped_pairs: Pairs = Pairs()
     first_at: float | None = None  # unix seconds, of the candidate's requests
     last_at: float | None = None
+    idle_s: float = 0.0  # in between, without requests
 
     def __add__(self, other: Window) -> Window:
         """Add what was seen later, or earlier, of the same window."""
@@ -108,14 +109,15 @@ class Window:
             capped_pairs=self.capped_pairs + other.capped_pairs,
             first_at=_least(self.first_at, other.first_at),
             last_at=_most(self.last_at, other.last_at),
+            idle_s=self.idle_s + other.idle_s,
         )
 
     @property
     def lasted_s(self) -> float:
-        """Seconds between the candidate's first and last request: time without traffic is none."""
+        """Seconds from the candidate's first request to its last one, without nights and breaks."""
         if self.first_at is None or self.last_at is None:
             return 0.0
-        return self.last_at - self.first_at
+        return self.last_at - self.first_at - self.idle_s
 
 
 @dataclass(frozen=True, kw_only=True)
