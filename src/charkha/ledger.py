@@ -74,9 +74,20 @@ class Ledger:
         except IntegrityError:
             return  # its id is there already
 
-    def read(self, kind: str | None = None, subject: str | None = None) -> list[Decision]:
-        """Return the decisions, oldest first; `subject` also finds `subject@…`."""
+    def read(
+        self, kind: str | None = None, subject: str | None = None, *, newest: int | None = None
+    ) -> list[Decision]:
+        """Return the decisions, oldest first; `subject` also finds `subject@…`.
+
+        Args:
+            kind: of the decisions.
+            subject: that they are about.
+            newest: only so many, the last ones.
+        """
         query = sa.select(_decisions).order_by(_decisions.c.at, _decisions.c.id)
+        if newest is not None:
+            last = (_decisions.c.at.desc(), _decisions.c.id.desc())
+            query = query.order_by(None).order_by(*last).limit(newest)
         if kind is not None:
             query = query.where(_decisions.c.kind == kind)
         if subject is not None:
@@ -85,7 +96,7 @@ class Ledger:
             query = query.where((about == subject) | begins)
         with translated(self._engine), self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
-        return [_decision(row) for row in rows]
+        return [_decision(row) for row in (rows if newest is None else reversed(rows))]
 
     @property
     def place(self) -> str:

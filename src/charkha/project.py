@@ -192,6 +192,11 @@ class ServingSettings:
     follow_s: float = setting(
         "seconds between two looks at the registry, for aliases that moved; 0: never", 5.0, least=0
     )
+    ledger_s: float = setting(
+        "seconds between two looks at the ledger, for the verdicts among the metrics; 0: never",
+        15.0,
+        least=0,
+    )
     admin_port: int | None = setting(
         "port of the administration API, on loopback; 0 takes a free one; none without it",
         None,

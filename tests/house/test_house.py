@@ -68,6 +68,7 @@ CATCHES_ALL = {
     "serving/control.py": "a worker's loop: what cannot be loaded is reported, and what is held stays",
     "serving/lanes.py": "a model's thread: told to those whose rows it was, and it goes on",
     "serving/lead.py": "the lead's loop: the next look at the registry may do better",
+    "serving/remembering.py": "a worker's loop: what nobody can read is not shown anew",
     "serving/rest.py": "an HTTP handler: the caller is told that it failed, the log why",
     "serving/worker.py": "a worker's loop: the next look at what is open may do better",
 }

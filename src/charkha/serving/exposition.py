@@ -18,7 +18,7 @@ from pathlib import Path
 
 from charkha import __version__
 from charkha.serving.counts import Counted, Key, read_counts
-from charkha.serving.families import FAMILIES, Family
+from charkha.serving.families import BOUNDS, FAMILIES, Family
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -130,9 +130,14 @@ def _family(
 
 def _buckets(family: Family, labels: Labels, cells: list[float]) -> Iterator[str]:
     counts = list(accumulate(cells[1:]))
-    bounds = (*map(repr, family.bounds), "+Inf")
+    bounds = [*map(repr, family.bounds), "+Inf"]
+    if labels and labels[-1][0] == BOUNDS:
+        bounds = [*labels[-1][1].split(), "+Inf"]
+        labels = labels[:-1]
     for bound, count in zip(bounds, counts, strict=True):
         yield f"{family.name}_bucket{_labels((*labels, ('le', bound)))} {_number(count)}"
+    if bounds[0].startswith("-"):  # OpenMetrics: their sum may fall, so there is none
+        return
     yield f"{family.name}_sum{_labels(labels)} {_number(cells[0])}"
     yield f"{family.name}_count{_labels(labels)} {_number(counts[-1])}"
 

@@ -50,6 +50,7 @@ class Ask:
 
 
 _Done = tuple[Ask, Said]
+Seen = Callable[[Sequence[_Done]], None]
 _UNKEPT = Problem(500, "not-recorded", "The server failed", "the server's log says why")
 _SILENT = Problem(500, "model-failed", "The model failed", "nobody waits for this answer")
 
@@ -61,6 +62,7 @@ class Lane:
         predictor: what answers.
         keep: called in the lane's thread with the records of each batch; None keeps none.
         batched: called in the lane's thread with the number of rows of each batch.
+        seen: called in the lane's thread with each batch, once its answers have left.
         failed: called in the lane's thread where a batch of a lane `behind` fails.
         most_rows: of a batch; a request with more is a batch of its own.
         behind: a lane for shadows: as nobody waits for its answers, a batch that fails is not tried
@@ -73,12 +75,13 @@ class Lane:
         *,
         keep: Keep | None = None,
         batched: Callable[[int], None] | None = None,
+        seen: Seen | None = None,
         failed: Callable[[Exception, int], None] | None = None,
         most_rows: int = MAX_BATCH_ROWS,
         behind: bool = False,
     ) -> None:
         self._predictor, self._keep, self._batched = predictor, keep, batched
-        self._failed = failed
+        self._failed, self._seen = failed, seen
         self._most, self._behind = most_rows, behind
         self._taken = self._answered = 0  # requests; of the loop's thread, of the lane's
         self._closed = False
@@ -129,6 +132,8 @@ class Lane:
                 done = self._answer(*self._next(arrived))
                 self._answered += len(done)
                 self._deliver(done)
+                if self._seen is not None:
+                    self._look_at(self._seen, done)
 
     def _next(self, arrived: deque[Ask]) -> tuple[list[Ask], Rows]:
         """Take a batch from what has arrived."""
@@ -163,6 +168,13 @@ class Lane:
             _log.exception("%d predictions could not be recorded", len(rows))
             return [(ask, _UNKEPT) for ask, _ in done]
         return done
+
+    def _look_at(self, seen: Seen, done: list[_Done]) -> None:
+        try:
+            seen(done)
+        except Exception:  # noqa: BLE001  # a worker's loop: what was not looked at was answered
+            _log.exception("%d requests could not be looked at", len(done))
+            self._seen = None
 
     def _asked(self, rows: Rows) -> Answers:
         said = self._predictor.predict(rows)

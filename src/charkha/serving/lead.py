@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,7 @@ class Lead:
         self._troubles: dict[str, Trouble] = {}  # by the variant's name; replaced, never changed
         self._asking_s = 0.0  # that the registry took for its last answer
         self._registry: tuple[bool, float, str | None] = (True, time.time(), None)
+        self.champion = nan  # the version, as the registry last said; 0: none is
 
     @property
     def registry_answers(self) -> bool:
@@ -277,6 +279,7 @@ class Lead:
                 self._registry = (False, time.time(), str(e))
             raise
         self._asking_s = time.monotonic() - began
+        self.champion = next((float(v.version) for v in found if "champion" in v.aliases), 0.0)
         if not self.registry_answers:
             event(_log, logging.WARNING, "registry-up", "the registry answers again")
             self._registry = (True, time.time(), None)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charkha.errors import MissingExtra
+from charkha.data.profiles.storing import read_profile
+from charkha.errors import Damaged, MissingExtra
 from charkha.models.packaged import folder_of
+from charkha.serving.glancing import Reference, make_reference
 from charkha.serving.schema import RowSchema, example_rows
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ _PREDICTORS = {  # where it is, and the extra that brings its library
     "onnx": ("charkha.serving.predictors.onnxruntime:OnnxPredictor", "serving"),
     "native": ("charkha.serving.predictors.native:NativePredictor", "sklearn"),
 }
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,7 @@ class ServedModel:
     schema: RowSchema
     example: list[dict[str, object]]
     predictor: Predictor
+    reference: Reference | None = None  # None: the package has no profile
 
     @cached_property
     def classes(self) -> tuple[str, ...] | None:
@@ -51,12 +57,17 @@ def load_model(project: Project, version: ModelVersion) -> ServedModel:
         MissingExtra: a library that it needs is not installed.
     """
     return load_package(
-        folder_of(project, version), version.version, allow_pickle=project.allow_pickle
+        folder_of(project, version),
+        version.version,
+        allow_pickle=project.allow_pickle,
+        hidden=project.records.redact,
     )
 
 
-def load_package(folder: Path, version: int, *, allow_pickle: bool = False) -> ServedModel:
-    """Load a package folder as this version.
+def load_package(
+    folder: Path, version: int, *, allow_pickle: bool = False, hidden: Collection[str] = ()
+) -> ServedModel:
+    """Load a package folder as this version; nothing is counted of the columns that are hidden.
 
     Raises:
         UserError, Damaged, MissingExtra: as `load_model`.
@@ -70,7 +81,24 @@ def load_package(folder: Path, version: int, *, allow_pickle: bool = False) -> S
         schema=RowSchema(described["signature"]["inputs"]),
         example=example_rows((folder / described["input_example"]).read_text(encoding="utf-8")),
         predictor=_predictor(form, folder, described, allow_pickle),
+        reference=_reference(folder, described, hidden),
     )
+
+
+def _reference(
+    folder: Path, described: dict[str, Any], hidden: Collection[str]
+) -> Reference | None:
+    file = described.get("profile")
+    if file is None:  # of a package made before there were profiles
+        return None
+    try:
+        profile = read_profile((folder / file).read_bytes(), f"{file} of {described['name']}")
+    except Damaged as e:  # it answers all the same
+        _log.warning("inputs are not counted: %s", e)
+        return None
+    inputs = [(column["name"], column["type"]) for column in described["signature"]["inputs"]]
+    predictions = described["target"] not in hidden
+    return make_reference(profile, inputs, hidden=hidden, predictions=predictions)
 
 
 def _predictor(form: str, folder: Path, described: dict[str, Any], allow_pickle: bool) -> Predictor:

@@ -8,13 +8,17 @@ parser reads our text in the tests.
 from __future__ import annotations
 
 import math
+import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from charkha.serving.counts import Cells, Counts
-from charkha.serving.families import BATCHES, DURATIONS_S, FAMILIES
+from charkha.serving.counts import Cells, Counts, Key
+from charkha.serving.families import BATCHES, BOUNDS, DELAYS_S, DURATIONS_S, FAMILIES
+
+if TYPE_CHECKING:
+    from charkha.serving.glancing import Glance
 
 Read = Callable[[], float]
 _NOT_THERE = math.nan  # a gauge that has no value now is not shown
@@ -35,6 +39,7 @@ class Meters:
         self._counts = Counts(folder, worker)
         self._statuses: dict[int, Cells] = {}
         self._watched: dict[int, tuple[Cells, Read, float | None]] = {}
+        self._shown: dict[Key, Cells] = {}
         self._next = 0
         self._forget_gauges()
 
@@ -57,6 +62,14 @@ class Meters:
                 "charkha_requests_total", status=str(status)
             )
         cells[0] += 1
+
+    def feedback(self, predicted_at: Sequence[float]) -> None:
+        """Count ground truths by how long after their predictions (unix seconds) they came."""
+        cells, now = self.cells("charkha_feedback_delay_seconds"), time.time()
+        for at in predicted_at:
+            delay_s = max(0.0, now - at)
+            cells[0] += delay_s
+            cells[1 + bisect_left(DELAYS_S, delay_s)] += 1
 
     def count(self, name: str, amount: float = 1.0, **labels: str) -> None:
         """Add to a counter; for what happens seldom."""
@@ -83,6 +96,15 @@ class Meters:
                 cells[0] = _NOT_THERE
         self.refresh()  # another may show the same: a version that left and came back
 
+    def show(self, values: Mapping[Key, float]) -> None:
+        """Show these gauges, and no longer those of the last call that are not among them."""
+        for key, cells in self._shown.items():
+            if key not in values:
+                cells[0] = _NOT_THERE
+        self._shown = {key: self.cells(key[0], **dict(key[1])) for key in values}
+        for key, cells in self._shown.items():
+            cells[0] = values[key]
+
     def refresh(self) -> None:
         """Read all that is watched; to be called each second, and before the counts are shown."""
         for number in self._watched:
@@ -90,14 +112,24 @@ class Meters:
 
     def close(self) -> None:
         """Say that this worker has ended; its counts stay."""
+        self.show({})
         self.unwatch(*self._watched)
         self._counts.close()
 
-    def cells(self, name: str, **labels: str) -> Cells:
-        """Return the numbers of one label set, to be added to in place."""
+    def cells(self, name: str, bounds: Iterable[float] = (), /, **labels: str) -> Cells:
+        """Return the numbers of one label set, to be added to in place.
+
+        Args:
+            name: of the family.
+            bounds: of a histogram whose family has none.
+            labels: one for each that the family has.
+        """
         family = FAMILIES[name]
-        key = (name, tuple((label, labels[label]) for label in family.labels))
-        return self._counts.take(key, family.cells)
+        named = tuple((label, labels[label]) for label in family.labels)
+        own = [repr(float(bound)) for bound in bounds]
+        if own:
+            named = (*named, (BOUNDS, " ".join(own)))
+        return self._counts.take((name, named), family.cells + len(own))
 
     def _refresh(self, number: int) -> None:
         cells, read, last = self._watched[number]
@@ -121,14 +153,15 @@ class Meter:
     `answered` and `lost` belong to the thread of the event loop, `batch` to the lane's.
     """
 
-    __slots__ = ("_batches", "_durations", "_labels", "_meters", "_rows", "_watched")
+    __slots__ = ("_batches", "_durations", "_glance", "_meters", "_rows", "_watched", "labels")
 
     def __init__(self, meters: Meters, **labels: str) -> None:
-        self._meters, self._labels = meters, labels
+        self._meters, self.labels = meters, labels
         self._rows = meters.cells("charkha_predictions_total", **labels)
         self._durations = meters.cells("charkha_prediction_duration_seconds", **labels)
         self._batches = meters.cells("charkha_batch_size", **labels)
         self._watched: tuple[int, ...] = ()
+        self._glance: Glance | None = None
 
     def answered(self, rows: int, seconds: float) -> None:
         """Count a request that was answered, with so many rows after so long."""
@@ -139,7 +172,7 @@ class Meter:
 
     def failed(self) -> None:
         """Count a request that it took and that was answered with 5xx."""
-        self._meters.cells("charkha_prediction_failures_total", **self._labels)[0] += 1
+        self._meters.cells("charkha_prediction_failures_total", **self.labels)[0] += 1
 
     def batch(self, rows: int) -> None:
         """Count a batch that the model is asked for."""
@@ -149,8 +182,12 @@ class Meter:
 
     def lost(self, reason: str) -> None:
         """Count a request that this shadow did not follow."""
-        about = {name: value for name, value in self._labels.items() if name != "role"}
+        about = {name: value for name, value in self.labels.items() if name != "role"}
         self._meters.cells("charkha_shadow_dropped_total", **about, reason=reason)[0] += 1
+
+    def look(self, glance: Glance) -> None:
+        """Have what was seen of the variant's rows shown with it."""
+        self._glance = glance
 
     def show(self, *, form: str, share: Read | None, waiting: Read) -> None:
         """Show the variant as held, from now until `gone`.
@@ -160,7 +197,7 @@ class Meter:
             share: reads its part of the traffic, from 0 to 1; None for a shadow.
             waiting: reads how many requests wait for their batch.
         """
-        watch, labels = self._meters.watch, self._labels
+        watch, labels = self._meters.watch, self.labels
         own = [
             watch("charkha_model_info", lambda: 1, **labels, form=form),
             watch("charkha_queue_depth", waiting, **labels),
@@ -168,6 +205,8 @@ class Meter:
         if share is not None:
             about = {name: value for name, value in labels.items() if name != "role"}
             own.append(watch("charkha_variant_share", share, **about))
+        if self._glance is not None:
+            own += self._glance.show()
         self._watched = tuple(own)
 
     def gone(self) -> None:

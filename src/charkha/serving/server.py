@@ -24,6 +24,7 @@ from charkha.serving.keys import keys_for
 from charkha.serving.lead import Lead
 from charkha.serving.metrics import Meters
 from charkha.serving.records import open_sealer
+from charkha.serving.remembering import Remembering
 from charkha.serving.uvicorn import HttpServer, address, listen, run
 from charkha.serving.worker import Worker
 
@@ -114,7 +115,8 @@ async def _lead(
     """Run the workers, and the administration beside them."""
     listening, admin = sockets
     folder = wish.folder or project.state / "serving"
-    metering = asyncio.create_task(_meter(lead, wish.model, counts))
+    remembering = Remembering(project, wish.model)
+    metering = asyncio.create_task(_meter(lead, wish.model, counts, remembering))
     administering = None
     if admin is not None:
         hashed = sha256(token.encode()).hexdigest()
@@ -160,13 +162,18 @@ async def _administer(lead: Lead, listening: socket.socket, tokens: Collection[s
         await server.stop()
 
 
-async def _meter(lead: Lead, model: str, counts: Path) -> None:
+async def _meter(lead: Lead, model: str, counts: Path, remembering: Remembering) -> None:
     """Show what the lead alone knows, among the metrics of its workers."""
     meters = Meters(counts, "lead")
     try:
         meters.watch("charkha_registry_reachable", lambda: lead.registry_answers, model=model)
+        meters.watch("charkha_champion_version", lambda: lead.champion, model=model)
+        meters.watch("charkha_ledger_reachable", lambda: remembering.reachable, model=model)
         while True:
             meters.refresh()
+            if await remembering.look():
+                meters.show(remembering.gauges)
             await asyncio.sleep(1.0)
     finally:
         meters.close()
+        remembering.close()

@@ -20,12 +20,14 @@ from charkha.serving.app import App, Endpoint, Limits
 from charkha.serving.control import Control
 from charkha.serving.discovery import Discovery
 from charkha.serving.exposition import expose
+from charkha.serving.glancing import Glance
 from charkha.serving.keys import keys_for
 from charkha.serving.lanes import Keep, Lane
 from charkha.serving.logs import Access, event
 from charkha.serving.metrics import Meters
 from charkha.serving.records import open_feedback, open_recorder, open_sealer
 from charkha.serving.records.feedback import read_feedback_body
+from charkha.serving.records.ids import time_of
 from charkha.serving.records.source import Source
 from charkha.serving.rest import Answer, Rest, told
 from charkha.serving.shadows import Complaints
@@ -197,10 +199,15 @@ class Worker:
 
     def _make_variant(self, name: str, role: Role, model: ServedModel) -> Variant:
         meter = self._meters.variant(model.name, model.version, name, role)
+        glance = None
+        if model.reference is not None:
+            glance = Glance(self._meters, model.reference, labels=meter.labels)
+            meter.look(glance)
         lane = Lane(
             model.predictor,
             keep=self._keeper(name, role, model),
             batched=meter.batch,
+            seen=None if glance is None else glance.take,
             failed=Complaints(name) if role == "shadow" else None,
             most_rows=self._batch_rows,
             behind=role == "shadow",
@@ -296,6 +303,7 @@ class Worker:
             self._keys.allowed(headers, self._model, "feedback")
         truths = read_feedback_body(body)
         self._feedback.append(truths)
+        self._meters.feedback([time_of(truth.id).timestamp() for truth in truths])
         return told({"taken": len(truths)})
 
     def _documentation(self) -> App:
