@@ -18,7 +18,8 @@ from pathlib import Path
 
 from charkha import __version__
 from charkha.serving.counts import Counted, Key, read_counts
-from charkha.serving.families import BOUNDS, FAMILIES, Family
+from charkha.serving.families import BOUNDS, FAMILIES
+from charkha.serving.family import Family
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"

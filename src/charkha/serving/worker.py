@@ -251,7 +251,7 @@ class Worker:
 
     def _watch(self) -> None:
         """Have the numbers that others keep shown among the metrics."""
-        watch, recorder = self._meters.watch, self._recorder
+        watch, recorder, sealer = self._meters.watch, self._recorder, self._sealer
         watch("charkha_requests_in_flight", lambda: len(self.endpoint.open))
         watch("charkha_swaps_total", lambda: self._control.swaps, model=self._model)
         watch("charkha_swap_failures_total", lambda: self._control.failures, model=self._model)
@@ -262,6 +262,9 @@ class Worker:
             watch("charkha_records_skipped_total", lambda: recorder.skipped)
             watch("charkha_records_lost_total", lambda: recorder.lost)
             watch("charkha_records_failing", lambda: recorder.failing)
+        if sealer is not None:
+            watch("charkha_records_unsealed_logs", lambda: sealer.behind)
+            watch("charkha_records_seal_failures_total", lambda: sealer.failures)
 
     def _rest(self, body_bytes: int) -> Rest:
         return Rest(
