@@ -153,13 +153,17 @@ class Meter:
     `answered` and `lost` belong to the thread of the event loop, `batch` to the lane's.
     """
 
-    __slots__ = ("_batches", "_durations", "_glance", "_meters", "_rows", "_watched", "labels")
+    __slots__ = (
+        "_batches", "_durations", "_failures", "_glance", "_meters", "_rows", "_watched", "labels",
+    )  # fmt: skip
 
     def __init__(self, meters: Meters, **labels: str) -> None:
         self._meters, self.labels = meters, labels
         self._rows = meters.cells("charkha_predictions_total", **labels)
         self._durations = meters.cells("charkha_prediction_duration_seconds", **labels)
         self._batches = meters.cells("charkha_batch_size", **labels)
+        # From the start: a rate does not see how a counter that was not there becomes 1.
+        self._failures = meters.cells("charkha_prediction_failures_total", **labels)
         self._watched: tuple[int, ...] = ()
         self._glance: Glance | None = None
 
@@ -172,7 +176,7 @@ class Meter:
 
     def failed(self) -> None:
         """Count a request that it took and that was answered with 5xx."""
-        self._meters.cells("charkha_prediction_failures_total", **self.labels)[0] += 1
+        self._failures[0] += 1
 
     def batch(self, rows: int) -> None:
         """Count a batch that the model is asked for."""
