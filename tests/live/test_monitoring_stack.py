@@ -303,7 +303,8 @@ def traffic(root, servers, prometheus, posted):
         told = [{"id": id, "ground_truth": t} for id, t in zip(ids[:20], truth[:20], strict=True)]
         assert httpx.post(f"{servers[model]}/feedback", json=told).json() == {"taken": 20}
     prometheus.sees("sum(charkha_feedback_total)", 40)
-    prometheus.sees('sum(charkha_rows_examined_total{role="live"})', 2 * WINDOW)
+    looked_at = 'charkha_rows_examined_total{role="live"}'
+    wait(lambda: min(prometheus.ask(looked_at)) >= WINDOW / 2, "rows are looked at")
     charkha(root, "monitor", "check", "prices@2", "--since", "1h")
     drift = 'charkha_drift{model="prices",version="2"}'
     wait(lambda: prometheus.ask(drift), "the verdict is shown")
@@ -320,19 +321,42 @@ def told(root):
     project = default_project(root)
     ledger, states = open_ledger(project), States(ledger_url(project))
     now = time.time()
-    metric = {"metric": "rmse", "value": 14.0, "low": 12.0, "high": 16.0, "held_out": 10.0}
-    turn = {"turn": "t1", "trigger": "drift", "phase": "released", "outcome": "released"}
+    metric = {"value": 14.0, "low": 12.0, "high": 16.0, "held_out": 10.0, "p": 0.001}
+    estimate = {"value": 15.0, "low": 12.0, "high": 18.0}
+    turn = {"turn": "t1", "trigger": "drift", "phase": "ended", "outcome": "promoted"}
     for kind, subject, numbers in (
-        ("performance", "prices@2", {"metrics": [metric], "labelled": 400}),
+        *(
+            (
+                "performance",
+                "prices@2",
+                {
+                    "outcome": "lower",
+                    "lower": ["rmse"],
+                    "metrics": {"rmse": metric},
+                    "estimates": {"rmse": estimate},
+                    "labelled": 400,
+                    "since": f"2026-11-24T0{hour}:00:00+00:00",
+                    "until": f"2026-11-24T0{hour}:59:00+00:00",
+                },
+            )
+            for hour in (1, 2)
+        ),
         (
             "alert",
             "prices@2",
-            {"alert": "a1", "state": "open", "cause": "x", "severity": "critical"},
+            {"alert": "a1", "change": "opened", "cause": "x", "severity": "critical"},
         ),
         ("loop", "prices", turn),
     ):
         ledger.record(
-            Decision(at=now, kind=kind, subject=subject, because="", numbers=numbers, who="test")
+            Decision(
+                at=now,
+                kind=kind,
+                subject=subject,
+                because=str(numbers),
+                numbers=numbers,
+                who="test",
+            )
         )
     release = Release(
         id="r1", model="prices", baseline=1, candidate=2, plan=make_plan("canary"), rules=Rules(),
@@ -411,7 +435,7 @@ def test_a_shifted_column_reaches_the_webhook(root, servers, prometheus, traffic
     labels = alert["labels"]
     assert (labels["model"], labels["version"], labels["project"]) == ("prices", "2", "houses")
     assert "charkha monitor check prices@2" in alert["annotations"]["action"]
-    assert "CharkhaPerformanceWorse" in named(posted)
+    wait(lambda: "CharkhaPerformanceWorse" in named(posted), "the other alert is posted")
 
 
 def test_inputs_that_moved_are_seen_without_any_check(root, servers, prometheus, traffic):

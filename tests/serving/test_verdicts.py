@@ -87,13 +87,13 @@ def test_segments_and_other_models_are_not_taken_for_the_whole():
 
 def rmse(low, high, **more):
     return {"metric": "rmse", "value": (low + high) / 2, "low": low, "high": high,
-            "held_out": 10.0, "outcome": "", "labelled": 300, **more}  # fmt: skip
+            "held_out": 10.0, **more}  # fmt: skip
 
 
 @pytest.mark.parametrize("listed", [False, True])
 def test_performance_is_worse_where_its_whole_interval_is(listed):
     def told(at, one):
-        return decision("performance", at, **({"metrics": [one]} if listed else one))
+        return decision("performance", at, labelled=300, **({"metrics": [one]} if listed else one))
 
     shown = gauges("houses", {"performance": [told(1, rmse(9, 12))]}, None)
     assert of(shown, "charkha_performance_worse", metric="rmse") == 0
@@ -102,6 +102,40 @@ def test_performance_is_worse_where_its_whole_interval_is(listed):
     assert of(shown, "charkha_performance_labelled") == 300
     later = [told(1, rmse(9, 12)), told(2, rmse(11, 12))]
     assert of(gauges("houses", {"performance": later}, None), "charkha_performance_worse") == 1
+
+
+def measured(at, value, lower, labelled, **more):
+    return decision(
+        "performance", at, outcome="lower" if lower else "as expected", rows=500, labelled=labelled,
+        since=f"2026-11-24T{at:02}:00:00+00:00", until=f"2026-11-24T{at:02}:59:00+00:00",
+        lower=["rmse"] if lower else [],
+        metrics={"rmse": {"value": value, "low": 1, "high": 99, "held_out": 10, "p": 0.1}}, **more,
+    )  # fmt: skip
+
+
+def test_performance_is_shown_as_it_was_judged_on_the_most_labels():
+    told = [
+        measured(1, 11, True, 200),
+        measured(2, 13, True, 300),
+        measured(2, 12, False, 100),
+        decision("performance", 3, outcome="not enough labels", lower=[], metrics={}, labelled=3,
+                 estimates={"rmse": {"value": 15.0, "low": 14.0, "high": 16.0}}),
+    ]  # fmt: skip
+    shown = gauges("houses", {"performance": told}, None)
+    assert of(shown, "charkha_performance", metric="rmse") == 13
+    assert of(shown, "charkha_performance_worse", metric="rmse") == 1
+    assert of(shown, "charkha_performance_windows_in_a_row") == 2
+    assert of(shown, "charkha_performance_estimate", metric="rmse") == 15
+    assert of(shown, "charkha_performance_labelled") == 3
+
+
+def test_an_alert_that_says_what_has_changed_is_open_as_well():
+    told = [
+        decision("alert", 1, alert="a", change="opened", state=["area"], severity="critical"),
+        decision("alert", 2, alert="b", change="resolved", state=[], severity="critical"),
+    ]
+    shown = gauges("houses", {"alert": told}, None)
+    assert of(shown, "charkha_alerts_open", severity="critical") == 1
 
 
 def test_a_score_that_should_be_high_is_worse_below():

@@ -150,7 +150,7 @@ _ALL = (
     Family(
         name="charkha_rows_examined_total",
         kind="counter",
-        text="Rows whose inputs and predictions were looked at: each, up to 1,000 a second of a "
+        text="Rows whose inputs and predictions were looked at: each, up to 256 a second of a "
         "variant and worker, beyond that a part of them.",
         labels=("model", "variant", "role"),
     ),

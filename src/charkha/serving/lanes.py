@@ -62,7 +62,7 @@ class Lane:
         predictor: what answers.
         keep: called in the lane's thread with the records of each batch; None keeps none.
         batched: called in the lane's thread with the number of rows of each batch.
-        seen: called in the lane's thread with each batch, once its answers have left.
+        seen: called in the lane's thread with each batch; its answers wait for it.
         failed: called in the lane's thread where a batch of a lane `behind` fails.
         most_rows: of a batch; a request with more is a batch of its own.
         behind: a lane for shadows: as nobody waits for its answers, a batch that fails is not tried
@@ -131,9 +131,9 @@ class Lane:
             if arrived:
                 done = self._answer(*self._next(arrived))
                 self._answered += len(done)
-                self._deliver(done)
                 if self._seen is not None:
                     self._look_at(self._seen, done)
+                self._deliver(done)
 
     def _next(self, arrived: deque[Ask]) -> tuple[list[Ask], Rows]:
         """Take a batch from what has arrived."""

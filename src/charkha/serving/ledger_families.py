@@ -106,7 +106,21 @@ LEDGER = (
     Family(
         name="charkha_performance_worse",
         kind="gauge",
-        text="1 where the whole interval is worse than the held-out figure, else 0.",
+        text="1 where a metric was judged to be worse than its held-out figure, else 0.",
+        labels=(*VERSION, "metric"),
+        across="max",
+    ),
+    Family(
+        name="charkha_performance_windows_in_a_row",
+        kind="gauge",
+        text="Measured windows without a break, up to the newest, in which one metric was worse.",
+        labels=VERSION,
+        across="max",
+    ),
+    Family(
+        name="charkha_performance_estimate",
+        kind="gauge",
+        text="A metric of the newest window as estimated before its ground truth is known.",
         labels=(*VERSION, "metric"),
         across="max",
     ),

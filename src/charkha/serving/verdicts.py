@@ -22,7 +22,7 @@ DRIFT, PERFORMANCE, ALERT, LOOP, RELEASE = "drift", "performance", "alert", "loo
 PHASES = ("judging", "watching", "promoted", "rolled back", "aborted")  # of a release
 _VERSIONS = 5  # the newest ones that were judged
 _COLUMNS = 50
-_OPEN = ("open", "changed")
+_OPEN = ("open", "opened", "changed")
 Gauges = dict["Key", float]
 
 
@@ -105,7 +105,7 @@ def _drift(shown: Gauges, about: dict[str, str], told: list[Told]) -> None:
     last, drifted = judged[-1].numbers, _texts(judged[-1].numbers.get("drifted"))
     _put(shown, "charkha_drift", last.get("outcome") == "drift", about)
     _put(shown, "charkha_drift_columns", len(drifted), about)
-    _put(shown, "charkha_drift_windows_in_a_row", _in_a_row(judged), about)
+    _put(shown, "charkha_drift_windows_in_a_row", _in_a_row(judged, "drifted"), about)
     columns = last.get("columns")
     if isinstance(columns, Mapping):
         for column in _foremost(columns, drifted):
@@ -129,8 +129,8 @@ def _foremost(columns: Mapping[str, Any], drifted: Sequence[str]) -> list[str]:
     return sorted(columns, key=order)[:_COLUMNS]
 
 
-def _in_a_row(judged: Sequence[Told]) -> int:
-    """Return in how many windows up to the last one and the same column drifted, at most.
+def _in_a_row(judged: Sequence[Told], what: str) -> int:
+    """Return in how many windows up to the last one the same name is among `what`, at most.
 
     Windows that begin before the one before them ends were checked a second time, cut otherwise.
     """
@@ -141,9 +141,7 @@ def _in_a_row(judged: Sequence[Told]) -> int:
         if until is not None and since is not None and since <= until:
             continue
         until = end or until
-        runs = {
-            column: runs.get(column, 0) + 1 for column in _texts(decision.numbers.get("drifted"))
-        }
+        runs = {name: runs.get(name, 0) + 1 for name in _texts(decision.numbers.get(what))}
     return max(runs.values(), default=0)
 
 
@@ -155,44 +153,79 @@ def _moment(decision: Told, name: str) -> datetime | None:
 
 
 def _performance(shown: Gauges, about: dict[str, str], told: list[Told]) -> None:
-    for decision in told:  # the newest of each metric stays
-        numbers = decision.numbers
-        listed = numbers.get("metrics", [numbers])
-        for one in listed if isinstance(listed, list) else []:
-            if not isinstance(one, Mapping) or not isinstance(one.get("metric"), str):
-                continue
-            own = {**about, "metric": one["metric"]}
+    """Show the newest figure of each metric; of one window's verdicts the one with most labels."""
+    ordered = sorted(told, key=lambda d: (d.at, _number(d.numbers.get("labelled")) or 0.0))
+    for numbers in (d.numbers for d in ordered):
+        for name, one in _metrics(numbers):
+            own = {**about, "metric": name}
             _put(shown, "charkha_performance", one.get("value"), own)
             _put(shown, "charkha_performance_low", one.get("low"), own)
             _put(shown, "charkha_performance_high", one.get("high"), own)
             _put(shown, "charkha_performance_held_out", one.get("held_out"), own)
-            _put(shown, "charkha_performance_worse", _worse(one), own)
-            labelled = one.get("labelled", numbers.get("labelled"))
-            _put(shown, "charkha_performance_labelled", labelled, about)
+            _put(shown, "charkha_performance_worse", _worse(name, one, numbers.get("lower")), own)
+        for name, one in _named(numbers.get("estimates")):
+            own = {**about, "metric": name}
+            _put(shown, "charkha_performance_estimate", one.get("value"), own)
+        _put(shown, "charkha_performance_labelled", numbers.get("labelled"), about)
+    measured = [d for d in ordered if d.numbers.get("outcome") != "not enough labels"]
+    if measured:
+        in_a_row = _in_a_row(_last_of_each_span(measured), "lower")
+        _put(shown, "charkha_performance_windows_in_a_row", in_a_row, about)
 
 
-def _worse(one: Mapping[str, Any]) -> bool | None:
-    """Whether the whole interval is worse than the held-out figure; None where that is not known."""
-    metric = METRICS.get(one["metric"])
-    low, high, held_out = (_number(one.get(name)) for name in ("low", "high", "held_out"))
+def _metrics(numbers: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield what is told of each metric: by its name, in a list, or of one alone."""
+    listed = numbers.get("metrics", [numbers])
+    yield from _named(listed)
+    for one in listed if isinstance(listed, list) else []:
+        if isinstance(one, Mapping) and isinstance(one.get("metric"), str):
+            yield one["metric"], one
+
+
+def _named(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(value, Mapping):
+        yield from ((str(n), one) for n, one in value.items() if isinstance(one, Mapping))
+
+
+def _last_of_each_span(told: Sequence[Told]) -> list[Told]:
+    """Return one verdict for each window: it is judged again as more labels come."""
+    spans = {(d.numbers.get("since"), d.numbers.get("until"), _order(d)): d for d in told}
+    return list(spans.values())
+
+
+def _order(decision: Told) -> float:
+    """Return what tells windows apart that do not say when they were."""
+    return 0.0 if "since" in decision.numbers else decision.at
+
+
+def _worse(name: str, one: Mapping[str, Any], lower: object) -> bool | None:
+    """Whether a metric is worse than held out, as it was judged; else whether its interval is.
+
+    None where neither is known.
+    """
+    if isinstance(lower, list):
+        return name in lower
+    metric = METRICS.get(name)
+    low, high, held_out = (_number(one.get(end)) for end in ("low", "high", "held_out"))
     if metric is None or low is None or high is None or held_out is None:
         return None
     return low > held_out if metric.better == "lower" else high < held_out
 
 
 def _alerts(shown: Gauges, model: str, decisions: Sequence[Told]) -> None:
-    newest = {d.numbers.get("alert", d.subject): d for d in decisions}
+    newest = {str(d.numbers.get("alert", d.subject)): d for d in decisions}
     severities = {"critical": 0, "warning": 0}
     for decision in newest.values():
-        severity = str(decision.numbers.get("severity", "warning"))
-        is_open = decision.numbers.get("state") in _OPEN
+        numbers = decision.numbers
+        severity = str(numbers.get("severity", "warning"))
+        is_open = numbers.get("change", numbers.get("state")) in _OPEN
         severities[severity] = severities.get(severity, 0) + is_open
     for severity, count in severities.items():
         _put(shown, "charkha_alerts_open", count, {"model": model, "severity": severity})
 
 
 def _loop(shown: Gauges, model: str, decisions: Sequence[Told]) -> None:
-    newest = {d.numbers.get("turn", d.at): d for d in decisions}
+    newest = {str(d.numbers.get("turn", d.at)): d for d in decisions}
     turns = Counter(
         (str(d.numbers.get("trigger") or "none"), str(d.numbers.get("outcome") or "going on"))
         for d in newest.values()

@@ -97,7 +97,7 @@ def drift(smallest_share: float) -> tuple[Row, ...]:
                 ),
                 Panel(
                     title="Rows looked at",
-                    description="Up to 1,000 a second of each variant and worker; beyond that a part of them.",
+                    description="Up to 256 a second of each variant and worker; beyond that a part of them.",
                     asked=(ask(f"sum by (variant, role) (rate(charkha_rows_examined_total{{{_M}}}"
                                f"{_RATE}))", "{{variant}} {{role}}"),),
                     unit="rowsps", width=12,

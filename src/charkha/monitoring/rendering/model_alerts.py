@@ -163,6 +163,7 @@ def inputs(smallest_share: float, least_rows: int) -> tuple[Alert, ...]:
 def verdicts(windows_in_a_row: int) -> tuple[Alert, ...]:
     """Return the alerts on drift, performance and the loop."""
     windows, worse = "charkha_drift_windows_in_a_row", "charkha_performance_worse"
+    measured = "charkha_performance_windows_in_a_row"
     end = "charkha_drift_window_end_timestamp_seconds"
     turns = "charkha_loop_turns"
     about = "{{ $labels.model }}@{{ $labels.version }}"
@@ -186,16 +187,25 @@ def verdicts(windows_in_a_row: int) -> tuple[Alert, ...]:
             name="CharkhaPerformanceWorse",
             about="verdicts",
             severity="critical",
-            expression=f"({worse} == 1)\n{_ANSWERS}",
+            expression=f"({worse} == 1)\n"
+            f"and on (job, model, version) ({measured} >= {windows_in_a_row})\n{_ANSWERS}",
             lasting="1m",
             summary=f"{about} is worse than when it was made: {{{{ $labels.metric }}}}",
-            description="Measured on ground truth, the whole confidence interval is worse than the "
-            "figure on the held-out rows.",
+            description="Measured on ground truth, it is worse than on the held-out rows by more than chance, "
+            f"in {windows_in_a_row} windows in a row.",
             action=f"`charkha monitor report {about}` shows since when and where; `charkha why {about}` "
             "what it was made from. Train again: `charkha run`; go back: "
             "`charkha models rollback {{ $labels.model }}`.",
-            fires={f'{worse}{{{_JOB},{_VERSION},metric="rmse"}}': "1x70", _HELD: "1x70"},
-            rests={f'{worse}{{{_JOB},{_VERSION},metric="rmse"}}': "0x70", _HELD: "1x70"},
+            fires={
+                f'{worse}{{{_JOB},{_VERSION},metric="rmse"}}': "1x70",
+                f"{measured}{{{_JOB},{_VERSION}}}": f"{windows_in_a_row}x70",
+                _HELD: "1x70",
+            },
+            rests={
+                f'{worse}{{{_JOB},{_VERSION},metric="rmse"}}': "1x70",
+                f"{measured}{{{_JOB},{_VERSION}}}": f"{windows_in_a_row - 1}x70",
+                _HELD: "1x70",
+            },
         ),
         Alert(
             name="CharkhaDriftNotChecked",

@@ -27,16 +27,18 @@ def quality() -> tuple[Row, ...]:
                 Panel(
                     title="Performance",
                     description="A metric on the newest window whose ground truth is known, with its "
-                    "confidence interval, beside the figure on the held-out rows when the version was made.",
+                    "confidence interval, beside the figure on the held-out rows when the version was made, and the "
+                    "estimate of the newest window, whose truth is not known yet.",
                     asked=(ask(value("charkha_performance"), "{{metric}} of {{version}}"),
                            ask(value("charkha_performance_low"), "{{metric}} of {{version}}, low"),
                            ask(value("charkha_performance_high"), "{{metric}} of {{version}}, high"),
-                           ask(value("charkha_performance_held_out"), "{{metric}} of {{version}}, held out")),
+                           ask(value("charkha_performance_held_out"), "{{metric}} of {{version}}, held out"),
+                           ask(value("charkha_performance_estimate"), "{{metric}} of {{version}}, estimated")),
                     unit="short", width=12,
                 ),
                 Panel(
                     title="Worse than held out",
-                    description="Yes where the whole interval is worse than the held-out figure.",
+                    description="Yes where it was judged to be worse than the held-out figure by more than chance.",
                     asked=(ask(value("charkha_performance_worse"), "{{metric}} of {{version}}"),),
                     unit="none", shape="state-timeline", width=12, words=_YES_IS_BAD,
                 ),
@@ -45,6 +47,7 @@ def quality() -> tuple[Row, ...]:
                     description="As they come, repeated ones too, and those of the newest window that was "
                     "measured.",
                     asked=(ask(f"sum(rate(charkha_feedback_total{_RATE}))", "a second"),
+                           ask(f"max by (version) (charkha_performance_windows_in_a_row{{{_M}}})", "windows in a row that were worse, {{version}}"),
                            ask(f"max by (version) (charkha_performance_labelled{{{_M}}})",
                                "known in the window of {{version}}")),
                     unit="short",
