@@ -320,42 +320,33 @@ def told(root):
     """Keep what other rooms decide: performance, alerts, a turn of the loop, a release."""
     project = default_project(root)
     ledger, states = open_ledger(project), States(ledger_url(project))
-    now = time.time()
+    now = time.time() - 60
     metric = {"value": 14.0, "low": 12.0, "high": 16.0, "held_out": 10.0, "p": 0.001}
     estimate = {"value": 15.0, "low": 12.0, "high": 18.0}
     turn = {"turn": "t1", "trigger": "drift", "phase": "ended", "outcome": "promoted"}
-    for kind, subject, numbers in (
-        *(
-            (
-                "performance",
-                "prices@2",
-                {
-                    "outcome": "lower",
-                    "lower": ["rmse"],
-                    "metrics": {"rmse": metric},
-                    "estimates": {"rmse": estimate},
-                    "labelled": 400,
-                    "since": f"2026-11-24T0{hour}:00:00+00:00",
-                    "until": f"2026-11-24T0{hour}:59:00+00:00",
-                },
-            )
-            for hour in (1, 2)
-        ),
+    windows = [
+        {
+            "outcome": "lower",
+            "lower": ["rmse"],
+            "metrics": {"rmse": metric},
+            "estimates": {"rmse": estimate},
+            "labelled": 400,
+            "since": f"2026-11-24T0{hour}:00:00+00:00",
+            "until": f"2026-11-24T0{hour}:59:00+00:00",
+        }
+        for hour in (1, 2)
+    ]
+    alert = {"alert": "a1", "change": "opened", "cause": "x", "severity": "critical"}
+    for at, (kind, subject, numbers) in enumerate(
         (
-            "alert",
-            "prices@2",
-            {"alert": "a1", "change": "opened", "cause": "x", "severity": "critical"},
-        ),
-        ("loop", "prices", turn),
+            *(("performance", "prices@2", window) for window in windows),
+            ("alert", "prices@2", alert),
+            ("loop", "prices", turn),
+        )
     ):
         ledger.record(
             Decision(
-                at=now,
-                kind=kind,
-                subject=subject,
-                because=str(numbers),
-                numbers=numbers,
-                who="test",
+                at=now + at, kind=kind, subject=subject, because="", numbers=numbers, who="test"
             )
         )
     release = Release(
@@ -427,11 +418,8 @@ def test_a_shifted_column_reaches_the_webhook(root, servers, prometheus, traffic
     prometheus.sees('charkha_drift_windows_in_a_row{model="prices",version="2"}', 2)
     prometheus.sees('charkha_drift_column{model="prices",version="2",column="input.area"}', 1)
     wait(lambda: "CharkhaDrift" in named(posted), "the drift alert is posted")
-    [alert] = [
-        alert
-        for alert in posted[0][-1]["alerts"] + [a for post in posted[0] for a in post["alerts"]]
-        if alert["labels"]["alertname"] == "CharkhaDrift"
-    ][:1]
+    alerts = [alert for post in posted[0] for alert in post["alerts"]]
+    alert = next(a for a in alerts if a["labels"]["alertname"] == "CharkhaDrift")
     labels = alert["labels"]
     assert (labels["model"], labels["version"], labels["project"]) == ("prices", "2", "houses")
     assert "charkha monitor check prices@2" in alert["annotations"]["action"]
