@@ -14,7 +14,8 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from charkha.errors import BackendError
+from charkha.errors import CharkhaError
+from charkha.project import ledger_address
 from charkha.serving.logs import event
 from charkha.serving.sqlite import SqliteLedger
 from charkha.serving.verdicts import ALERT, DRIFT, LOOP, PERFORMANCE, RELEASE, Gauges, gauges
@@ -58,7 +59,7 @@ class Remembering:
         """Read now. Where the ledger does not answer, what was read before stays."""
         try:
             self.gauges = self._read()
-        except BackendError as e:
+        except CharkhaError as e:  # it does not answer, or nobody said where it is
             if self.reachable:
                 event(_log, logging.WARNING, "ledger-down", f"verdicts are not shown anew: {e}")
             self.reachable = False
@@ -78,7 +79,7 @@ class Remembering:
 
     def _read(self) -> Gauges:
         if self._ledger is None:
-            self._ledger = _open(_address(self._project))
+            self._ledger = _open(ledger_address(self._project))
         ledger = self._ledger
         decisions = {
             kind: ledger.read(kind, self._model, newest=most) for kind, most in _MOST.items()
@@ -111,10 +112,6 @@ class AnyLedger:
         """Give the connections back."""
         self._ledger.close()
         self._states.close()
-
-
-def _address(project: Project) -> str:
-    return f"{_FILE}{project.state / 'ledger.db'}"
 
 
 def _open(address: str) -> SqliteLedger | AnyLedger:
