@@ -7,6 +7,8 @@ its training rows are too small for that. Columns are called as in records.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +23,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from charkha.models.asked import Asked
+    from charkha.models.metrics import Task
 
 FILE = "held_out.parquet"
 PROBABILITY = "probability."
 MOST = 4_000  # rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutRows:
+    """What a package says of its held-out rows, and those of them that it keeps."""
+
+    task: Task
+    target: str
+    classes: tuple[object, ...] | None
+    scores: Mapping[str, float]  # metric -> its value over all of them
+    rows: int
+    table: pa.Table | None  # those that are kept; None where it was made without them
 
 
 def held_out(asked: Asked) -> bytes:
@@ -42,10 +57,18 @@ def held_out(asked: Asked) -> bytes:
     return encoded
 
 
-def held_out_of(folder: Path) -> pa.Table | None:
-    """Return the rows that the package in a folder keeps; None where it was made without them."""
-    file = folder / FILE
-    return parquet.read_table(file) if file.exists() else None
+def held_out_of(folder: Path) -> HeldOutRows:
+    """Return what the package in a folder knows of its held-out rows; no model is loaded."""
+    described = json.loads((folder / "package.json").read_text(encoding="utf-8"))
+    file, classes = described.get("held_out"), described["classes"]
+    return HeldOutRows(
+        task=described["task"],
+        target=described["target"],
+        classes=None if classes is None else tuple(classes),
+        scores=described["metrics"].get("test", {}),
+        rows=int(described["data"]["test"]["rows"]),
+        table=parquet.read_table(folder / file) if file else None,
+    )
 
 
 def probability_of(label: object) -> str:
