@@ -17,7 +17,7 @@ Outcome = Literal["drift", "no drift", "not enough data"]
 _NAMED = 3  # columns in a reason
 # Rows that a window counts less for its rate of false alarms: far out, where verdicts are made, the
 # p-values of few rows are the least sure.
-_UNSURE = 100
+_UNSURE = 150
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ def judge(
 
     A column has if one of its tests is significant after both corrections, and what that test looks
     at has changed by so much that it matters. Small windows get a part of the rate of false alarms:
-    two thirds of it at 200 rows, ten elevenths at 1,000.
+    four sevenths of it at 200 rows, 0.87 at 1,000.
 
     Args:
         profile: the reference.

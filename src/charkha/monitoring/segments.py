@@ -111,7 +111,7 @@ def worst_segments(
     matters = found.gap >= np.maximum(settings.smallest_loss * found.rest, floor)
     chosen = np.flatnonzero((found.p <= settings.false_alarms) & matters & (found.gap > 0))
     order = chosen[np.argsort(-(found.gap - found.reach)[chosen], kind="stable")]
-    kept = _without_echoes(order.tolist(), slices, members, found, settings)
+    kept = _without_echoes(order.tolist(), slices, members, found)
     return tuple(
         _segment(slices[at], at, found, name, len(losses), held_out, task) for at in kept[:FOUND]
     )
@@ -234,7 +234,7 @@ def _rules(column: pa.ChunkedArray, least: int) -> Iterator[tuple[str, Rule]]:
 def _ranges(values: Floats, *, moments: bool) -> Iterator[tuple[str, Rule]]:
     edges = np.unique(np.quantile(values, np.linspace(0, 1, _QUARTERS + 1)[1:-1]))
     ends = [-np.inf, *edges.tolist(), np.inf]
-    write = _moment if moments else show
+    write = _moment if moments else _bound
     for low, high in zip(ends[:-1], ends[1:], strict=True):
         if low == -np.inf:
             text = f"below {write(high)}"
@@ -256,12 +256,15 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
 
 
+def _bound(value: float) -> str:
+    return show(value) if abs(value) >= 10_000 else f"{value:.4g}"  # 1976 may be a year
+
+
 def _without_echoes(
     order: Sequence[int],
     slices: Sequence[Slice],
     members: NDArray[np.float32],
     found: _Found,
-    settings: MonitoringSettings,
 ) -> list[int]:
     """Leave out slices that mostly repeat a worse one."""
     kept: list[int] = []
