@@ -25,7 +25,7 @@ from charkha.project import MonitoringSettings
 
 # What part of a column's rate of false alarms each test gets; they sum to 1 for each kind. The rank
 # test finds most of what happens, a shift, and so gets most.
-_OF_NUMBERS = {"rank": 0.5, "KS": 0.25, "spread": 0.15, "range": 0.05, "missing": 0.05}
+_OF_NUMBERS = {"rank": 0.7, "KS": 0.12, "spread": 0.1, "range": 0.04, "missing": 0.04}
 _OF_LABELS = {"chi2": 0.85, "new": 0.1, "missing": 0.05}
 _OF_TEXTS = {"rank": 0.3, "KS": 0.2, "chi2": 0.45, "missing": 0.05}
 
