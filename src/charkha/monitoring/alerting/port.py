@@ -2,30 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-from charkha.monitoring.causes import Cause
-
-Change = Literal["opened", "changed", "resolved"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alert:
-    """A cause that somebody is told of, from when it was first seen until it is gone."""
-
-    id: str  # "al-7k2m9q"; `charkha why al-7k2m9q` tells its story
-    cause: Cause  # as it was last seen
-    change: Change  # the last thing that happened to it
-    count: int  # of the changes, from 1; with `id` the same message has the same number
-    opened_at: float  # unix seconds
-    changed_at: float
-    because: str  # why it is open, or why it no longer is
-
-    @property
-    def firing(self) -> bool:
-        """Whether its cause is still there."""
-        return self.change != "resolved"
+from charkha.monitoring.alerts import Alert
 
 
 class Destination(Protocol):
