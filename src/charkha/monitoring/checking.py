@@ -59,6 +59,8 @@ def check(
     until: str | datetime | None = None,
     window: str | None = None,
     segment: str | None = None,
+    limit: int | None = None,
+    sparing: bool = False,
 ) -> list[Checked]:
     """Judge the records of one version, keep the verdicts, and return them.
 
@@ -72,6 +74,9 @@ def check(
         window: size of one window, `1000` rows or `6h`; that of `[monitoring]` without it.
         segment: an input, by whose commonest values the records are judged apart, each against the
             training rows with that value that the package keeps (1,000 in all); one without it.
+        limit: the newest so many records.
+        sparing: keep a verdict only where it says another thing than the one before, or is of
+            records that came after; for who looks each minute at windows that overlap.
 
     Raises:
         UserError: there is no such version, no record, no profile, no such column.
@@ -83,7 +88,7 @@ def check(
     version = find_version(project, reference)
     folder = folder_of(project, version)
     profile = profile_of(folder, str(version))
-    records = _read(project, version, profile, since, until)
+    records = _read(project, version, profile, since, until, limit)
     ignored = {*settings.ignore, *project.records.redact}  # what is redacted is null in all rows
     parts: list[tuple[str | None, Profile, pa.Table]] = [(None, profile, records)]
     if segment is not None:
@@ -92,7 +97,7 @@ def check(
     for label, own, rows in parts:
         kept = _without(own, ignored)
         verdicts = tuple(_judge(kept, w, settings, family=len(parts)) for w in cut(rows, size))
-        found.append(_remember(project, version, label, kept, verdicts))
+        found.append(_remember(project, version, label, kept, verdicts, sparing=sparing))
     return found
 
 
@@ -102,6 +107,7 @@ def _read(
     profile: Profile,
     since: str | datetime | None,
     until: str | datetime | None,
+    limit: int | None,
 ) -> pa.Table:
     records = read_records(
         version.name,
@@ -109,6 +115,7 @@ def _read(
         until=until,
         version=version.version,
         columns=["time", *profile.columns],
+        limit=limit,
         project=project,
     )
     if records.num_rows == 0:
@@ -190,12 +197,15 @@ def _remember(
     segment: str | None,
     profile: Profile,
     verdicts: tuple[Verdict, ...],
+    *,
+    sparing: bool,
 ) -> Checked:
     """Keep the verdicts, and look back for windows before them that drifted too."""
     ledger = open_ledger(project)
     try:
-        earlier = _earlier(ledger.read(KIND, str(version)), segment, verdicts[0].since)
-        for verdict in verdicts:
+        known = ledger.read(KIND, str(version))
+        earlier = _earlier(known, segment, verdicts[0].since)
+        for verdict in _news(known, segment, verdicts) if sparing else verdicts:
             ledger.record(_decision(version, segment, verdict))
     finally:
         ledger.close()
@@ -233,6 +243,22 @@ def _decision(version: ModelVersion, segment: str | None, verdict: Verdict) -> D
         },
         who=getuser(),
     )
+
+
+def _news(
+    known: Sequence[Decision], segment: str | None, verdicts: Sequence[Verdict]
+) -> Iterator[Verdict]:
+    """Yield the verdicts that say another thing than the one before, or are of later records."""
+    kept = [d for d in known if d.numbers["segment"] == segment]
+    last = kept[-1].numbers if kept else None
+    said = (last["outcome"], last["drifted"]) if last else None
+    until = datetime.fromisoformat(str(last["until"])) if last else None
+    for verdict in verdicts:
+        since, ends = cast("datetime", verdict.since), cast("datetime", verdict.until)
+        now = (verdict.outcome, list(verdict.drifted))
+        if until is None or since > until or (now != said and ends > until):
+            yield verdict
+            said, until = now, ends
 
 
 def _earlier(
