@@ -23,7 +23,7 @@ from charkha.models.packaged import folder_of
 from charkha.models.profiled import INPUT, PREDICTION, TRUTH, profile_of
 from charkha.models.registry import find_version
 from charkha.monitoring.drift import Alarm, Outcome, Told, Verdict, alarm, judge
-from charkha.monitoring.windows import Window, cut, size_of
+from charkha.monitoring.windows import Size, Window, cut, size_of
 from charkha.serving.records.reading import read_records
 
 if TYPE_CHECKING:
@@ -49,6 +49,16 @@ class Checked:
     def last(self) -> Verdict:
         """The verdict of the newest window."""
         return self.verdicts[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """What a check is made of."""
+
+    version: ModelVersion
+    folder: Path  # of its package
+    profile: Profile
+    records: pa.Table  # with `time` and the columns of the profile, oldest first
 
 
 def check(
@@ -82,23 +92,58 @@ def check(
         UserError: there is no such version, no record, no profile, no such column.
         BackendError: the registry, the blobs, the records or the ledger refuse.
     """
-    settings = project.monitoring
-    size_text = window or settings.window
+    size_text = window or project.monitoring.window
     size = size_of(size_text) if size_text else None
+    seen = observe(project, reference, since=since, until=until, limit=limit)
+    return check_observed(project, seen, size, segment=segment, sparing=sparing)
+
+
+def observe(
+    project: Project,
+    reference: str,
+    *,
+    since: str | datetime | None = None,
+    until: str | datetime | None = None,
+    limit: int | None = None,
+) -> Observed:
+    """Read what `check` judges.
+
+    Raises:
+        UserError: as `check`.
+        BackendError: the same.
+    """
     version = find_version(project, reference)
     folder = folder_of(project, version)
     profile = profile_of(folder, str(version))
     records = _read(project, version, profile, since, until, limit)
-    ignored = {*settings.ignore, *project.records.redact}  # what is redacted is null in all rows
+    return Observed(version=version, folder=folder, profile=profile, records=records)
+
+
+def check_observed(
+    project: Project,
+    observed: Observed,
+    size: Size | None,
+    *,
+    segment: str | None = None,
+    sparing: bool = False,
+) -> list[Checked]:
+    """Judge what was read, keep the verdicts, and return them; see `check`."""
+    settings, version = project.monitoring, observed.version
+    profile, records = observed.profile, observed.records
     parts: list[tuple[str | None, Profile, pa.Table]] = [(None, profile, records)]
     if segment is not None:
-        parts = [*_segments(profile, records, folder, segment)]
+        parts = [*_segments(profile, records, observed.folder, segment)]
     found = []
     for label, own, rows in parts:
-        kept = _without(own, ignored)
+        kept = _without(own, ignored_by(project))
         verdicts = tuple(_judge(kept, w, settings, family=len(parts)) for w in cut(rows, size))
         found.append(_remember(project, version, label, kept, verdicts, sparing=sparing))
     return found
+
+
+def ignored_by(project: Project) -> frozenset[str]:
+    """Return the columns that are not looked at; what is redacted is null in all rows."""
+    return frozenset({*project.monitoring.ignore, *project.records.redact})
 
 
 def _read(
@@ -182,7 +227,7 @@ def _equal(column: pa.ChunkedArray, value: object) -> pa.ChunkedArray:
     return compute.equal(column, pa.scalar(value).cast(column.type))
 
 
-def _without(profile: Profile, ignored: set[str]) -> Profile:
+def _without(profile: Profile, ignored: frozenset[str]) -> Profile:
     kept = {
         name: column
         for name, column in profile.columns.items()
