@@ -293,6 +293,8 @@ def test_the_story_tells_what_happened_with_its_reason(watched):
         ("alert", "prices@1", "opened: so", {"change": "opened", "title": "Drift in a"}),
         ("loop", "prices", "drift", {"what": "retraining started", "tone": "good"}),
         ("something", "prices", "new", {}),
+        ("loop", "prices", "drift in a", {"phase": "training", "trigger": "drift"}),
+        ("loop", "prices@3", "no better", {"phase": "ended", "outcome": "refused"}),
         ("gate", "prices-of-others@1", "no", {"verdict": {"passed": True}}),
     )
     told = [(m.subject, m.what, m.tone, m.because) for m in story(watched.project, "prices")]
@@ -306,8 +308,10 @@ def test_the_story_tells_what_happened_with_its_reason(watched):
         ("prices@1", "alert opened: Drift in a", "bad", "so"),
         ("prices", "retraining started", "good", "drift"),
         ("prices", "something", "neutral", "new"),
+        ("prices", "trains again: drift", "neutral", "drift in a"),
+        ("prices@3", "turn of the loop ended: refused", "neutral", "no better"),
     ]
-    assert len(story(watched.project, "prices", AT + 7)) == 2
+    assert len(story(watched.project, "prices", AT + 7)) == 4
 
 
 def test_the_story_tells_of_drift_only_where_it_changed(watched):

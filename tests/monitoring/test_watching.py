@@ -184,6 +184,18 @@ def test_a_release_that_was_rolled_back_is_told_for_a_day_or_until_the_next_one(
     assert causes.of_releases("prices@8", [back], 1060.0).causes == ()
 
 
+def test_a_turn_of_the_loop_that_failed_is_told_until_the_next_one():
+    numbers = {"turn": "t1", "run": "r", "outcome": "failed", "phase": "ended"}
+    told = {"kind": "loop", "subject": "prices", "who": "loop"}
+    failed = Decision(at=1000.0, because="step 'train' failed", numbers=numbers, **told)
+    [cause] = causes.of_loop("prices", [failed], 1060.0).causes
+    assert (cause.key, cause.text, cause.state) == ("loop/prices", "step 'train' failed", ("t1",))
+    begun = {**numbers, "turn": "t2", "outcome": None, "phase": "training"}
+    again = Decision(at=2000.0, because="asked for", numbers=begun, **told)
+    assert causes.of_loop("prices", [failed, again], 2060.0).causes == ()
+    assert causes.of_loop("prices", [failed], 1000.0 + 86_401).causes == ()
+
+
 def test_silence_is_a_cause_only_where_asked_for_and_only_after_there_was_traffic():
     an_hour = AT - timedelta(hours=1)
     assert causes.of_silence("prices@3", an_hour, AT, 0) == causes.Found()

@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     given = _parser().parse_args(arguments)
     project = open_project(environment=given.env)
     if given.action in _LATER:
-        code: int = late(_LATER[given.action], extra="monitoring").main(project, given)
+        code: int = late(_LATER[given.action], extra="monitoring").act(project, given)
         return code
     checking = late("charkha.monitoring.checking", extra="monitoring")
     with show.working(f"checking the records of {given.model}"):

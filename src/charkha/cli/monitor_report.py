@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from charkha.project import Project
 
 
-def main(project: Project, given: argparse.Namespace) -> int:
+def act(project: Project, given: argparse.Namespace) -> int:
     """Write the file, and say where it is and what it says first."""
     with show.working(f"looking at the records of {given.model}"):
         gathered = gather(

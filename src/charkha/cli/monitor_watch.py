@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from charkha.project import Project
 
 
-def main(project: Project, given: argparse.Namespace) -> int:
+def act(project: Project, given: argparse.Namespace) -> int:
     """Watch until Ctrl-C, or look once; what does not answer is waited for."""
     read_secret(project, "alerts", "webhook")  # else the first alert would find out
     with _logging():

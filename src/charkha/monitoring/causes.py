@@ -20,7 +20,7 @@ _QUALITY = frozenset(
 )  # tests of what a value is, not of how many are what
 _NAMED = 3  # columns in a title
 _HALF = 0.5  # of the values missing: no longer a warning
-_TOLD_S = 86_400.0  # for so long a release that was rolled back is news
+_TOLD_S = 86_400.0  # for so long a release that was rolled back, or a turn that failed, is news
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +138,29 @@ def of_releases(version: str, decisions: Sequence[Decision], now: float) -> Foun
         subject=last.subject,
         state=(str(last.numbers["release"]),),
         numbers={"release": last.numbers["release"]},
+    )
+    return Found(causes=(cause,))
+
+
+def of_loop(model: str, decisions: Sequence[Decision], now: float) -> Found:
+    """Return the cause in the newest turn of the loop, if it failed today.
+
+    Args:
+        model: its name.
+        decisions: of the kind `loop`, of the model, oldest first.
+        now: unix seconds.
+    """
+    last = decisions[-1] if decisions else None
+    if last is None or last.numbers.get("outcome") != "failed" or now - last.at > _TOLD_S:
+        return Found()
+    cause = Cause(
+        key=f"loop/{model}",
+        title="A turn of the loop failed",
+        text=last.because,
+        severity="warning",
+        subject=last.subject,
+        state=(str(last.numbers.get("turn")),),
+        numbers={"turn": last.numbers.get("turn"), "run": last.numbers.get("run")},
     )
     return Found(causes=(cause,))
 

@@ -83,7 +83,7 @@ def look(
         [
             causes.of_drift(str(version), checked),
             causes.of_performance(str(version), performance),
-            _of_releases(project, version),
+            _from_ledger(project, version),
             _of_silence(project, version),
         ]
     )
@@ -132,13 +132,21 @@ def _unless_there_is_nothing(found_out: Callable[[], T], notes: list[str]) -> T 
         return None
 
 
-def _of_releases(project: Project, version: ModelVersion) -> causes.Found:
+def _from_ledger(project: Project, version: ModelVersion) -> causes.Found:
+    """Return the causes in what others decided: releases, and the loop."""
     ledger = open_ledger(project)
     try:
-        decisions = ledger.read("release", version.name)
+        releases = ledger.read("release", version.name)
+        turns = ledger.read("loop", version.name)
     finally:
         ledger.close()
-    return causes.of_releases(str(version), decisions, datetime.now(UTC).timestamp())
+    now = datetime.now(UTC).timestamp()
+    return causes.together(
+        [
+            causes.of_releases(str(version), releases, now),
+            causes.of_loop(version.name, turns, now),
+        ]
+    )
 
 
 def _of_silence(project: Project, version: ModelVersion) -> causes.Found:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from charkha.data.profiles.window import summarise
 from charkha.errors import MissingExtra, UserError
+from charkha.models.profiled import PREDICTION, TRUTH
 from charkha.models.registry import find_version
 from charkha.monitoring.checking import Observed, check_observed, ignored_by, observe
 from charkha.monitoring.explaining import explain_change
@@ -80,32 +81,21 @@ def gather(
     start = None if since is None else moment_of(since, made_at)
     end = made_at if until is None else moment_of(until, made_at)
     version = find_version(project, reference)
-    skipped: list[tuple[str, str]] = []
     size = window or project.monitoring.window
     if size is not None:
         size_of(size)  # or a word that it is none
+    skipped: list[tuple[str, str]] = []
     observed = _tried(
         "drift", lambda: observe(project, str(version), since=start, until=end), skipped
     )
-    if size is None:
-        size = _size(observed)
+    size = size or _size(observed)
     checked, seen = (None, {}) if observed is None else _judged(project, observed, size)
     performance = _tried(
         "performance",
         lambda: measure_performance(project, str(version), since=start, until=end, window=size),
         skipped,
     )
-    explained = None
-    if (
-        checked is not None
-        and checked.last.outcome == "drift"
-        and "prediction" in checked.last.drifted
-    ):
-        explained = _tried(
-            "why predictions moved",
-            lambda: explain_change(project, str(version), since=checked.last.since, until=end),
-            skipped,
-        )
+    explained = _explained(project, checked, end, skipped)
     skipped += _left_out(project, checked, performance)
     return Gathered(
         version=str(version),
@@ -122,6 +112,20 @@ def gather(
         alerts=tuple(alerts_of(project, version.name)),
         moments=story(project, version.name, start)[-_MOMENTS:],
         skipped=tuple(dict.fromkeys(skipped)),
+    )
+
+
+def _explained(
+    project: Project, checked: Checked | None, until: datetime, skipped: list[tuple[str, str]]
+) -> Explained | None:
+    """Return why predictions moved, where they did in the newest window."""
+    if checked is None or PREDICTION not in checked.last.drifted:
+        return None
+    version, since = checked.version, checked.last.since
+    return _tried(
+        "why predictions moved",
+        lambda: explain_change(project, version, since=since, until=until),
+        skipped,
     )
 
 
@@ -176,7 +180,7 @@ def _left_out(
         found += [
             (c.column, text) for c in checked.last.columns for text in c.notices if not c.drifted
         ]
-        if "ground_truth" not in told:
+        if TRUTH not in told:
             found.append(("ground truth", "too little of it in the newest window to compare"))
     windows = performance.windows if performance else ()
     found += [("estimate", w.no_estimate) for w in windows[-1:] if w.no_estimate]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
@@ -29,6 +29,7 @@ _OUTCOMES: dict[str, tuple[str, Tone]] = {
     "lower": ("performance is lower", "bad"),
     "as expected": ("performance as expected", "good"),
 }
+_ENDS: dict[str, Tone] = {"promoted": "good", "rolled back": "bad", "failed": "bad"}
 _ALERTS: dict[str, Tone] = {"opened": "bad", "changed": "bad", "resolved": "good"}
 
 
@@ -122,6 +123,8 @@ def _words(decision: Decision) -> _Words:
         title = str(numbers.get("title", ""))
         because = decision.because.removeprefix(f"{change}: ")
         return _Words(f"alert {change}: {title}", _ALERTS.get(change, "neutral"), because)
+    if kind == "loop" and "phase" in numbers:
+        return _of_loop(str(numbers["phase"]), numbers)
     if kind == "promotion":
         return _Words("became champion", "good")
     if kind == "rollback":
@@ -131,3 +134,13 @@ def _words(decision: Decision) -> _Words:
         str(numbers.get("what") or kind),
         told if told in ("good", "bad") else "neutral",
     )
+
+
+def _of_loop(phase: str, numbers: Mapping[str, object]) -> _Words:
+    """Return what a turn of the loop did: trained, handed over to a release, or ended."""
+    if phase == "training":
+        return _Words(f"trains again: {numbers.get('trigger')}", "neutral")
+    if phase == "releasing":
+        return _Words("candidate goes to its release", "neutral")
+    outcome = str(numbers.get("outcome"))
+    return _Words(f"turn of the loop ended: {outcome}", _ENDS.get(outcome, "neutral"))
