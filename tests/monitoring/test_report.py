@@ -259,7 +259,7 @@ def test_performance_stands_beside_the_held_out_score_and_estimates_are_called_t
     assert page.count('class="bad-dot"') == 1
     for name in ("held out", "measured", "estimate"):
         assert re.search(rf">{name}</text>", page)
-    assert "+31 (103 %)" in text
+    assert "+31 (+103 %)" in text
 
 
 def test_performance_weighs_more_than_drift(drifted):

@@ -181,24 +181,24 @@ def _inside(x: float, text: str) -> float:
 def _labels(name: str, profile: Categories, seen: CategoriesSeen) -> Markup:
     rows = _shares(profile, seen)
     most = max(max(then, now) for _, then, now in rows) or 1.0
-    x = Scale(low=0.0, high=most, start=118, end=_WIDTH - 92)
+    shown = [text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…" for text, _, _ in rows]
+    left = 16 + 6.2 * max(map(len, shown))
+    x = Scale(low=0.0, high=most, start=left, end=_WIDTH - 92)
     parts: list[Markup] = []
-    for at, (text, then, now) in enumerate(rows):
+    for at, (_, then, now) in enumerate(rows):
         top = 20.0 + at * 25
-        shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
         parts += [
-            label(110, top + 12, shown, of="ink", anchor="end"),
-            box(118, top, x(then) - 118, 8, "then-bar"),
-            box(118, top + 9, x(now) - 118, 8, "now-bar"),
+            label(left - 8, top + 12, shown[at], of="ink", anchor="end"),
+            box(left, top, x(then) - left, 8, "then-bar"),
+            box(left, top + 9, x(now) - left, 8, "now-bar"),
             label(max(x(then), x(now)) + 6, top + 12, f"{_percent(then)} → {_percent(now)}"),
         ]
-    first = x(max(rows[0][1], 0.0))
     names = tag(
         "text",
         tag("tspan", "training", class_="was-name"),
         tag("tspan", " → ", class_="soft"),
         tag("tspan", "now", class_="now-name"),
-        x=min(max(first + 6, 118), _WIDTH - 92),
+        x=min(max(x(rows[0][1]), x(rows[0][2])) + 6, _WIDTH - 92),
         y=11,
     )
     told = "; ".join(f"{text} {_percent(then)} → {_percent(now)}" for text, then, now in rows)

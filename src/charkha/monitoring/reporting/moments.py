@@ -81,7 +81,8 @@ def _told(decisions: Sequence[Decision]) -> Iterator[Moment]:
         numbers = decision.numbers
         if decision.kind in ("drift", "performance"):
             outcome = numbers.get("outcome")
-            now = (outcome, tuple(cast("list[str]", numbers.get("drifted") or ())))
+            of_what = numbers.get("drifted") or numbers.get("lower") or ()
+            now = (outcome, tuple(cast("list[str]", of_what)))
             key = (decision.kind, decision.subject)
             if numbers.get("segment") or outcome not in _OUTCOMES or outcomes.get(key) == now:
                 continue

@@ -187,13 +187,14 @@ def _column(
     name = plain(column.column)
     drawn = distribution(name, profile, seen) if profile and seen else None
     began = since.get(column.column)
+    told_already = "missing" in column.counting
     was, now = (f"{part * 100:.2g} %" for part in column.missing)
     told = [
         f"shift {column.effects.shift_sd:.2f} σ",
         f"PSI {column.effects.psi:.2f}",
         f"p {_p(column.p)}",
         *([f"by {', '.join(column.counting)}"] if column.counting else []),
-        *([f"missing {was} → {now}"] if any(column.missing) else []),
+        *([f"missing {was} → {now}"] if any(column.missing) and not told_already else []),
         *([f"since {began:%Y-%m-%d %H:%M}"] if began else []),
     ]
     return tag(
@@ -224,7 +225,9 @@ def _explained(explained: Explained | None) -> Markup | None:
             label(180, top + 12, column.column, of="ink", anchor="end"),
             box(left, top, right - left, 16, "gain" if column.moved > 0 else "loss"),
             line(x(column.low), top + 8, x(column.high), top + 8, "axis"),
-            label(576, top + 12, f"{_signed(column.moved)} ({column.share * 100:.0f} %)"),
+            label(
+                576, top + 12, f"{_signed(column.moved)} ({_signed(round(column.share * 100))} %)"
+            ),
         ]
     told = "; ".join(f"{c.column} {_signed(c.moved)}" for c in shown)
     drawn = figure("Parts of the change in predictions", told, 700, 14 + 26 * len(shown), *parts)

@@ -120,9 +120,9 @@ def _metric(x: Scale, performance: Performance, metric: str, top: float) -> list
         parts.append(label(_LEFT - 8, y(value) + 4, written(value), anchor="end"))
     names: list[tuple[float, str, str]] = []
     if held is not None:
-        parts.append(
-            box(_LEFT, y(held.high), _RIGHT - _LEFT, y(held.low) - y(held.high), "held-band")
-        )
+        if ends := _known(held):
+            height = y(min(ends)) - y(max(ends))
+            parts.append(box(_LEFT, y(max(ends)), _RIGHT - _LEFT, height, "held-band"))
         parts.append(line(_LEFT, y(held.value), _RIGHT, y(held.value), "held"))
         names.append((y(held.value), "held out", "soft"))
     for window in performance.windows:
@@ -131,11 +131,17 @@ def _metric(x: Scale, performance: Performance, metric: str, top: float) -> list
     return parts + _apart(names)
 
 
+def _known(figure: Figure) -> list[float]:
+    """Return the ends of its interval; none where there is no interval."""
+    return [end for end in (figure.low, figure.high) if end is not None]
+
+
 def _heights(performance: Performance, metric: str, held: Figure | None, top: float) -> Scale:
-    values = [held.low, held.high] if held else []
+    values = [held.value, *_known(held)] if held else []
     for window in performance.windows:
         values += [v for m in window.metrics if m.metric == metric for v in (m.low, m.high)]
-        values += [v for e in window.estimates if e.metric == metric for v in (e.low, e.high)]
+        for estimate in window.estimates:
+            values += [estimate.value, *_known(estimate)] if estimate.metric == metric else []
     low, high = min(values), max(values)
     pad = (high - low or abs(high) or 1.0) * 0.08
     return Scale(low=low - pad, high=high + pad, start=top + _PANEL - 10, end=top + 14)
@@ -146,9 +152,9 @@ def _window(x: Scale, y: Scale, window: WindowPerformance, metric: str) -> list[
     parts: list[Markup] = []
     for estimate in window.estimates:
         if estimate.metric == metric:
-            at = middle + 6
-            title = f"estimate {_interval(estimate.value, estimate.low, estimate.high)}"
-            parts.append(line(at, y(estimate.low), at, y(estimate.high), "estimate-line"))
+            ends = _known(estimate) or [estimate.value]
+            at, title = middle + 6, f"estimate {_interval(estimate.value, min(ends), max(ends))}"
+            parts.append(line(at, y(min(ends)), at, y(max(ends)), "estimate-line"))
             parts.append(_diamond(at, y(estimate.value), title))
     for measured in window.metrics:
         if measured.metric == metric:
