@@ -13,9 +13,11 @@ import pyarrow as pa
 import pytest
 
 from charkha.cli.main import main
-from charkha.data.profiles.building import profile_column
-from charkha.data.profiles.window import see_column
+from charkha.data.profiles.building import build_profile, profile_column
+from charkha.data.profiles.window import see_column, summarise
 from charkha.ledger import Decision, open_ledger
+from charkha.monitoring.checking import Checked
+from charkha.monitoring.drift import alarm, judge
 from charkha.monitoring.explaining import Contribution, Explained
 from charkha.monitoring.performance import (
     Figure,
@@ -26,13 +28,14 @@ from charkha.monitoring.performance import (
     WindowPerformance,
 )
 from charkha.monitoring.reporting.distributions import distribution, histogram
-from charkha.monitoring.reporting.gathering import gather
+from charkha.monitoring.reporting.gathering import Gathered, gather
 from charkha.monitoring.reporting.moments import story
 from charkha.monitoring.reporting.report import make_report, written_report
 from charkha.monitoring.reporting.svg import Scale, moments, ticks
 from charkha.monitoring.reporting.verdict import summary
 from charkha.monitoring.telling import tell
 from charkha.monitoring.watching import look
+from charkha.project import default_project
 
 HOSTILE = "<script>alert('x')</script>"  # a column of the model
 AT = 1_790_000_000.0
@@ -433,3 +436,48 @@ def test_ticks_are_round_and_inside():
     ]
     scale = Scale(low=0, high=10, start=0, end=100)
     assert [scale(v) for v in (-5, 5, 50)] == [0, 50, 100]
+
+
+def test_twenty_five_columns_fit_into_half_a_megabyte(tmp_path):
+    settings = default_project(tmp_path).monitoring
+    chance = np.random.default_rng(0)
+    then = {f"input.c{n}": pa.array(chance.lognormal(0, 1, 20_000)) for n in range(24)}
+    then["input.place"] = pa.array([f"label {n % 40}" for n in range(20_000)])
+    profile = build_profile(then)
+    seen = summarise(pa.table(then).slice(0, 2_000), profile)
+    until = datetime.now(UTC)
+    verdict = judge(
+        profile,
+        seen,
+        settings,
+        rows=2_000,
+        since=until - timedelta(hours=1),
+        until=until,
+    )
+    checked = Checked(
+        version="prices@1",
+        segment=None,
+        verdicts=(verdict,) * 24,
+        alarm=alarm([verdict.told], settings),
+        reference_rows=20_000,
+    )
+    gathered = Gathered(
+        version="prices@1",
+        project="prices",
+        made_at=until,
+        since=None,
+        until=until,
+        window="2,000 rows",
+        checked=checked,
+        profile=profile.columns,
+        seen=seen,
+        performance=None,
+        explained=None,
+        alerts=(),
+        moments=(),
+        skipped=(),
+    )
+    page = written_report(gathered)
+    Read(page)
+    assert page.count("<article") == 25
+    assert len(page.encode()) < 500_000
