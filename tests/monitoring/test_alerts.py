@@ -118,7 +118,7 @@ def test_each_change_stands_in_the_ledger_with_the_id_of_its_alert(project, ther
     ledger = open_ledger(project)
     kept = ledger.read(KIND, "prices")
     ledger.close()
-    assert [d.numbers["change"] for d in kept] == ["opened", "changed", "resolved"]
+    assert [d.numbers["state"] for d in kept] == ["opened", "changed", "resolved"]
     assert {d.numbers["alert"] for d in kept} == {there.alerts[0].id}
     assert (kept[0].subject, kept[0].because) == ("prices@3", "opened: area: median up 12 %")
     assert kept[0].numbers["columns"] == {"area": 0.3}

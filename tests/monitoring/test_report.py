@@ -293,7 +293,7 @@ def test_the_story_tells_what_happened_with_its_reason(watched):
         ("release", "prices@2", "errors", {**release, "phase": "rolled back"}),
         ("promotion", "prices@1", "first", {}),
         ("rollback", "prices@1", "as asked", {}),
-        ("alert", "prices@1", "opened: so", {"change": "opened", "title": "Drift in a"}),
+        ("alert", "prices@1", "opened: so", {"state": "opened", "title": "Drift in a"}),
         ("loop", "prices", "drift", {"what": "retraining started", "tone": "good"}),
         ("something", "prices", "new", {}),
         ("loop", "prices", "drift in a", {"phase": "training", "trigger": "drift"}),

@@ -201,11 +201,11 @@ def decision(kept: Kept) -> Decision:
         because=f"{alert.change}: {alert.because}",
         numbers={
             "alert": alert.id,
-            "change": alert.change,
             "cause": cause.key,
             "title": cause.title,
             "severity": cause.severity,
-            "state": list(cause.state),
+            "state": alert.change,  # "resolved" where it is over
+            "members": list(cause.state),
             "opened_at": alert.opened_at,
             **{name: value for name, value in cause.numbers.items() if name not in _OWN},
         },
@@ -213,4 +213,4 @@ def decision(kept: Kept) -> Decision:
     )
 
 
-_OWN = {"alert", "change", "cause", "title", "severity", "state", "opened_at"}
+_OWN = {"alert", "cause", "title", "severity", "state", "members", "opened_at"}

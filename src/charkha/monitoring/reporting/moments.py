@@ -120,7 +120,7 @@ def _words(decision: Decision) -> _Words:
         strategy = numbers.get("strategy")
         return _Words(f"{strategy} {what}" if strategy and tone == "neutral" else what, tone)
     if kind == "alert":
-        change = str(numbers.get("change"))
+        change = str(numbers.get("state"))
         title = str(numbers.get("title", ""))
         because = decision.because.removeprefix(f"{change}: ")
         return _Words(f"alert {change}: {title}", _ALERTS.get(change, "neutral"), because)
