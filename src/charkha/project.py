@@ -343,7 +343,7 @@ class ReleaseSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MonitoringSettings:
-    """When a window of predictions counts as drifted from what the model was trained on."""
+    """When a window counts as drifted from what the model was trained on, or does worse there."""
 
     false_alarms: float = setting(
         "how often a window without drift may be called drifted, all columns together",
@@ -364,7 +364,20 @@ class MonitoringSettings:
     )
     least_rows: int = setting("rows of a window below which nothing is said of it", 200, least=2)
     windows_in_a_row: int = setting(
-        "windows in which a column has to drift, one after another, for an alarm", 2, least=1
+        "windows in which a column has to drift, or a metric to be lower, one after another, for an "
+        "alarm",
+        2,
+        least=1,
+    )
+    smallest_loss: float = setting(
+        "smallest loss of performance that matters, as a part of the loss on the held-out rows",
+        0.1,
+        least=0,
+    )
+    least_labels: int = setting(
+        "rows of a window with ground truth below which nothing is said of performance",
+        100,
+        least=20,
     )
     window: str | None = setting(
         "size of one window: rows (`1000`) or time (`6h`); without it all that is checked is one",

@@ -79,6 +79,7 @@ def test_it_holds_what_a_version_is(package):
         "input_example.json",
         "examples.json",
         "profile.bin",
+        "held_out.parquet",
         "reference.parquet",
         "card.md",
         "plots/residuals.png",

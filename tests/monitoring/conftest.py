@@ -17,7 +17,8 @@ from charkha.models.build import build_package
 from charkha.pipeline.runs import open_artifacts
 from charkha.pipeline.values import Dir
 from charkha.project import open_project
-from charkha.serving.records import open_recorder
+from charkha.serving.records import open_feedback, open_recorder
+from charkha.serving.records.feedback import check
 from charkha.serving.records.ids import new_ids
 from charkha.serving.records.source import Source
 
@@ -67,7 +68,13 @@ class Watched:
         ]
         recorder.append(recorder.declare(source), records)
         recorder.close()
-        return ids
+        return list(ids)
+
+    def tell(self, ids, truths):
+        """Send what turned out to be true."""
+        log = open_feedback(self.project)
+        log.append([check(id, truth, None) for id, truth in zip(ids, truths, strict=True)])
+        log.close()
 
 
 @pytest.fixture(scope="session")

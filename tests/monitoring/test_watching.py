@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
 from charkha.cli.main import main
@@ -23,6 +24,7 @@ from charkha.monitoring.performance import (
     PerformanceAlarm,
     WindowPerformance,
 )
+from charkha.monitoring.reporting.report import make_report
 from charkha.monitoring.telling import alerts_of
 from charkha.monitoring.watching import look
 from charkha.project import open_project
@@ -280,7 +282,7 @@ def test_watch_tells_of_drift_once_and_of_its_end(watched, said):
     watched.record(watched.houses(1_000, 7), minutes_ago=5)
     ended = said("--window", "500")
     assert f"INFO {alert.id} resolved" in ended.err
-    assert ended.out.endswith("prices@1: no drift\n")
+    assert "prices@1: no drift; too little ground truth yet\n" in ended.out
     assert alerts_of(watched.project) == []
 
 
@@ -332,6 +334,20 @@ def test_watch_waits_for_what_does_not_answer_and_ends_with_a_sentence(watched):
     assert process.returncode == 0, err
     assert "no longer watching prices" in err
     assert "Traceback" not in err
+
+
+def test_a_model_that_errs_more_than_it_did_is_a_critical_cause_once_the_truth_has_come(watched):
+    rows = watched.houses(800, 6)
+    ids = watched.record(rows, minutes_ago=9)
+    assert look(watched.project, "prices", window="400").performance.last_judged is None
+    watched.tell(ids, rows["price"] + np.random.default_rng(0).normal(0, 30_000, len(rows)))
+    found = look(watched.project, "prices", window="400")
+    severities = {cause.key: cause.severity for cause in found.causes}
+    assert severities == {"performance/prices@1": "critical", "drift/prices@1": "warning"}
+    assert "performance/prices@1" not in found.unknown
+    page = make_report(watched.project, "prices", window="400")
+    assert "prices@1: its" in page
+    assert page.count('class="bad-dot"') >= 2
 
 
 def test_a_cause_is_a_value_that_json_can_hold():

@@ -1,12 +1,13 @@
-"""`charkha monitor`: whether the predictions of a model still look like what it was trained on."""
+"""`charkha monitor`: whether what a model is asked still looks as in training, and it does as well."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from charkha.cli import show
+from charkha.cli import show, telling_performance
 from charkha.cli.arguments import parser, seconds, subcommand, subcommands
 from charkha.data.late import late
 from charkha.errors import DONE, YOU
@@ -41,14 +42,29 @@ def main(arguments: list[str]) -> int:
             window=given.window,
             segment=given.segment,
         )
+        done = None
+        if given.segment is None:
+            done = telling_performance.measure(
+                project,
+                given.model,
+                since=given.since,
+                until=given.until,
+                window=given.window,
+                drifted=_drifted(found),
+            )
     if given.json:
-        show.as_json([asdict(each) for each in found])
+        beside = {} if done is None else done.as_json()
+        show.as_json([{**asdict(each), **beside} for each in found])
     elif not found:
         print("no segment of the records has training rows to be compared with")
     for each in [] if given.json else found:
         _tell(each)
+    if done is not None and not given.json:
+        telling_performance.tell(done)
     drifted = any(each.last.outcome == "drift" for each in found)
-    return YOU if drifted and given.fail_on_drift else DONE
+    lower = done is not None and done.lower
+    failed = (drifted and given.fail_on_drift) or (lower and given.fail_on_lower)
+    return YOU if failed else DONE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     check = subcommand(
         among,
         "check",
-        "compare what a version was asked and answered with what it was trained on",
+        "compare what a version was asked, and how right it was, with training and held-out rows",
         example="charkha monitor check house-prices --since 7d --window 1d",
     )
     check.add_argument("model", metavar="MODEL", help=_MODEL)
@@ -73,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument(
         "--fail-on-drift", action="store_true", help="end with 1 where the last window drifted"
+    )
+    check.add_argument(
+        "--fail-on-lower",
+        action="store_true",
+        help="end with 1 where performance is lower in the last window with enough labels",
     )
     _add_watch(among)
     _add_report(among)
@@ -115,6 +136,11 @@ def _add_report(among: Subcommands) -> None:
     report.add_argument(
         "--out", metavar="FILE", default="report.html", help="report.html without it"
     )
+
+
+def _drifted(found: Sequence[Checked]) -> tuple[str, ...]:
+    """Return the columns that drifted in the last window."""
+    return tuple(name for each in found for name in each.last.drifted)
 
 
 def _tell(found: Checked) -> None:

@@ -27,6 +27,8 @@ from charkha.models.examples import recorded
 from charkha.models.findings import find_out
 from charkha.models.flavours.choice import flavour_of
 from charkha.models.flavours.port import Classes, Flavour
+from charkha.models.held_out import FILE as HELD_OUT
+from charkha.models.held_out import held_out
 from charkha.models.metrics import SHOWN, Metric, Task, metric
 from charkha.models.package import DESCRIPTION, Description, OnnxTwin, describe
 from charkha.models.profiled import FILE as PROFILE
@@ -199,6 +201,7 @@ def _describe(wish: Wish, asked: Asked, model_file: str, twin: Twin) -> Descript
         input_example="input_example.json",
         examples=EXAMPLES,
         profile=PROFILE,
+        held_out=HELD_OUT,
         reference="reference.parquet",
     )
 
@@ -256,6 +259,7 @@ def _write_samples(folder: Path, about: Description, asked: Asked) -> None:
     (folder / about.input_example).write_text(text + "\n", encoding="utf-8")
     (folder / EXAMPLES).write_text(recorded(asked), encoding="utf-8")
     (folder / PROFILE).write_bytes(profiled(asked))
+    (folder / HELD_OUT).write_bytes(held_out(asked))
 
 
 def _rounded(value: float, digits: int) -> float:

@@ -6,6 +6,7 @@
     input_example.json   three rows, as a request would carry them
     examples.json        at most 32 rows, and what the model answered; since format 2
     profile.bin          every column summed up; since format 3
+    held_out.parquet     at most 4,000 held-out rows with the answers; not in the first of format 3
     reference.parquet    at most 1,000 training rows with the target
     card.md, plots/      for people
 
@@ -71,6 +72,7 @@ class Description:
     reference: str
     examples: str | None = None  # in format 1
     profile: str | None = None  # in formats 1 and 2
+    held_out: str | None = None  # in formats 1 and 2, and in the first packages of 3
 
 
 class ModelPackage:

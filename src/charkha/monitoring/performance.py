@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from charkha.models.metrics import Task
+from charkha.project import MonitoringSettings
 
 Outcome = Literal["lower", "as expected", "not enough labels"]
 
@@ -18,8 +19,8 @@ class Figure:
 
     metric: str
     value: float
-    low: float
-    high: float
+    low: float | None  # None where the package keeps no held-out rows
+    high: float | None
     rows: int  # that it was measured, or estimated, on
 
 
@@ -33,7 +34,7 @@ class MetricVerdict:
     high: float
     held_out: float
     worse_by: float  # in the metric's unit; negative is better
-    share: float  # worse_by as a part of the held-out loss: 0.12 is 12 % more
+    share: float | None  # worse_by as a part of the held-out loss, 1 - accuracy too; None of none
     p: float  # how often chance alone makes it as much worse
     lower: bool
     because: str
@@ -59,6 +60,20 @@ class WindowPerformance:
         """The names of the metrics that are worse than on the held-out rows."""
         return tuple(m.metric for m in self.metrics if m.lower)
 
+    @property
+    def told(self) -> ToldPerformance:
+        """What an alarm needs to know of it."""
+        return ToldPerformance(outcome=self.outcome, lower=self.lower, since=self.since)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToldPerformance:
+    """A verdict as an alarm sees it, and as the ledger remembers it."""
+
+    outcome: Outcome
+    lower: tuple[str, ...]
+    since: datetime
+
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
@@ -67,11 +82,11 @@ class Segment:
     where: tuple[tuple[str, str], ...]  # (("district", "= North"), ("area", "140 to 220"))
     rows: int
     part: float  # of the labelled rows
-    metric: str  # what the three below are: "mae", "rmse", "accuracy", …
+    metric: str  # what the three below are: "mae", or "error rate" of classes
     value: float
     rest: float  # of all other rows
     held_out: float | None  # of the same segment of the held-out rows; None where they are few
-    worse_by: float  # in the unit of the loss: how much more a row of it costs than another
+    worse_by: float  # value - rest
     low: float  # of worse_by
     high: float
     p: float  # corrected for all segments that were looked at
@@ -113,3 +128,43 @@ class Performance:
         """The newest window with enough labels for a verdict."""
         judged = [w for w in self.windows if w.outcome != "not enough labels"]
         return judged[-1] if judged else None
+
+
+def performance_alarm(
+    history: Sequence[ToldPerformance], settings: MonitoringSettings
+) -> PerformanceAlarm:
+    """Decide whether lower performance is an alarm: the same metric in so many windows in a row.
+
+    Windows with too few labels say nothing, and neither count nor break.
+
+    Args:
+        history: verdicts, oldest first; the last is the one in question.
+        settings: how many windows in a row it takes.
+    """
+    told = [v for v in history if v.outcome != "not enough labels"]
+    if not told:
+        because = "no window has had enough labels"
+        return PerformanceAlarm(raised=False, because=because, since={})
+    runs = {metric: _run(metric, told) for metric in told[-1].lower}
+    if not runs:
+        because = "no metric was lower in the last window with enough labels"
+        return PerformanceAlarm(raised=False, because=because, since={})
+    asked = settings.windows_in_a_row
+    lasting = {metric: run for metric, run in runs.items() if len(run) >= asked}
+    named = lasting or runs
+    longest = max(map(len, named.values()))
+    of = f"{longest}" if lasting else f"{longest} of {asked}"
+    single = asked == longest == 1
+    because = f"{', '.join(named)} lower" + ("" if single else f" in {of} windows in a row")
+    since = {metric: run[0].since for metric, run in named.items()}
+    return PerformanceAlarm(raised=bool(lasting), because=because, since=since)
+
+
+def _run(metric: str, history: Sequence[ToldPerformance]) -> list[ToldPerformance]:
+    """Return the last windows in which the metric was lower, up to the first break."""
+    run: list[ToldPerformance] = []
+    for verdict in reversed(history):
+        if metric not in verdict.lower:
+            break
+        run.insert(0, verdict)
+    return run

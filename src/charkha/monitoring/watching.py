@@ -128,8 +128,6 @@ def _unless_there_is_nothing(found_out: Callable[[], T], notes: list[str]) -> T 
     except UserError as e:
         notes.append(e.what)
         return None
-    except NotImplementedError:  # until measure_performance is there
-        return None
 
 
 def _from_ledger(project: Project, version: ModelVersion) -> causes.Found:

@@ -157,8 +157,6 @@ def _tried(what: str, found_out: Callable[[], T], skipped: list[tuple[str, str]]
         raise
     except UserError as e:
         skipped.append((what, e.what))
-    except NotImplementedError:  # until performance is measured
-        skipped.append((what, "it is not measured yet"))
     return None
 
 

@@ -18,7 +18,7 @@ from charkha.monitoring.reporting.verdict import judged, summary
 if TYPE_CHECKING:
     from charkha.monitoring.alerts import Alert
     from charkha.monitoring.drift import ColumnVerdict
-    from charkha.monitoring.explaining import Explained
+    from charkha.monitoring.explaining import Contribution, Explained
     from charkha.monitoring.performance import Performance, Segment
     from charkha.monitoring.reporting.moments import Moment
     from charkha.project import Project
@@ -225,9 +225,7 @@ def _explained(explained: Explained | None) -> Markup | None:
             label(180, top + 12, column.column, of="ink", anchor="end"),
             box(left, top, right - left, 16, "gain" if column.moved > 0 else "loss"),
             line(x(column.low), top + 8, x(column.high), top + 8, "axis"),
-            label(
-                576, top + 12, f"{_signed(column.moved)} ({_signed(round(column.share * 100))} %)"
-            ),
+            label(576, top + 12, _part(column)),
         ]
     told = "; ".join(f"{c.column} {_signed(c.moved)}" for c in shown)
     drawn = figure("Parts of the change in predictions", told, 700, 14 + 26 * len(shown), *parts)
@@ -237,6 +235,13 @@ def _explained(explained: Explained | None) -> Markup | None:
         "95 % interval."
     )
     return section("Why the predictions moved", tag("div", drawn, class_="card scroll"), note=note)
+
+
+def _part(column: Contribution) -> str:
+    """Return what a column moved, and as a part of the whole."""
+    if column.share is None:  # the whole is nothing
+        return _signed(column.moved)
+    return f"{_signed(column.moved)} ({_signed(round(column.share * 100))} %)"
 
 
 def _segments(performance: Performance | None) -> Markup | None:

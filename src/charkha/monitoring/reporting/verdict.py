@@ -39,11 +39,11 @@ def summary(gathered: Gathered) -> Summary:
     of_drift, drift_tone, drift_details = _drift(gathered.checked)
     of_truth, truth_tone, truth_details = _performance(gathered.performance)
     tone = min((drift_tone, truth_tone), key=_ORDER.index)
-    parts = [part for part in (of_truth, of_drift) if part]
+    parts = [of_drift, of_truth] if truth_tone == "neutral" else [of_truth, of_drift]
     return Summary(
         tone=tone,
         word=_WORDS[tone],
-        sentence=f"{gathered.version}: {', and '.join(parts)}.",
+        sentence=f"{gathered.version}: {', and '.join(part for part in parts if part)}.",
         details=(*truth_details, *drift_details),
     )
 
