@@ -413,6 +413,33 @@ class MonitoringSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AlertSettings:
+    """Who is told when something is wrong, beside the log."""
+
+    webhook: str | None = setting(
+        "address that takes messages as Slack does: `env:NAME`, as whoever has it can write there",
+        None,
+        secret=True,
+    )
+    alertmanager: str | None = setting(
+        "Prometheus' Alertmanager, such as `http://127.0.0.1:9093`", None
+    )
+    silence_s: float = setting(
+        "seconds without a prediction that are an alert; 0: never, as nights may be quiet",
+        0.0,
+        least=0,
+    )
+
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of an Alertmanager that nobody can post to."""
+        if str(given.get("alertmanager", "http://")).startswith(("http://", "https://")):
+            return None
+        what = "an Alertmanager is asked over HTTP, and this is no address of that kind"
+        return "alertmanager", what, 'alertmanager = "http://127.0.0.1:9093"'
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoopSettings:
     """What `charkha loop` trains on when it trains again, and how the result gets its traffic."""
 
@@ -499,6 +526,7 @@ class Project:
     records: RecordSettings
     release: ReleaseSettings
     monitoring: MonitoringSettings
+    alerts: AlertSettings
     loop: LoopSettings
     trigger: tuple[TriggerSettings, ...]
 
@@ -521,6 +549,7 @@ SECTIONS: dict[str, type] = {
     "records": RecordSettings,
     "release": ReleaseSettings,
     "monitoring": MonitoringSettings,
+    "alerts": AlertSettings,
     "loop": LoopSettings,
     "trigger": TriggerSettings,
 }

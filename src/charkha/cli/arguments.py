@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING, TypedDict
 
 from charkha.cli.main import COMMANDS
@@ -45,6 +46,19 @@ def count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return number
+
+
+def seconds(text: str) -> float:
+    """Read an option that is a time, for argparse: `30s`, `5min`, `1h`; a number alone is seconds."""
+    units = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86_400}
+    number = text.rstrip("smindh")
+    try:
+        found = float(number) * units[text[len(number) :]]
+    except (ValueError, KeyError):
+        found = 0.0
+    if not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30s, 5min or 1h")
+    return found
 
 
 class _Looks(TypedDict):

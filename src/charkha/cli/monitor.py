@@ -8,20 +8,30 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from charkha.cli import show, telling_performance
-from charkha.cli.arguments import parser, subcommand, subcommands
+from charkha.cli.arguments import parser, seconds, subcommand, subcommands
 from charkha.data.late import late
 from charkha.errors import DONE, YOU
 from charkha.project import open_project
 
 if TYPE_CHECKING:
+    from charkha.cli.arguments import Subcommands
     from charkha.monitoring.checking import Checked
     from charkha.monitoring.drift import ColumnVerdict, Verdict
+
+_MODEL = "NAME (its champion), NAME@3 or NAME@challenger"
+_LATER = {  # actions that stand in files of their own, with what they need
+    "watch": "charkha.cli.monitor_watch",
+    "report": "charkha.cli.monitor_report",
+}
 
 
 def main(arguments: list[str]) -> int:
     """Run one `charkha monitor …` command line; return the exit code."""
     given = _parser().parse_args(arguments)
     project = open_project(environment=given.env)
+    if given.action in _LATER:
+        code: int = late(_LATER[given.action], extra="monitoring").act(project, given)
+        return code
     checking = late("charkha.monitoring.checking", extra="monitoring")
     with show.working(f"checking the records of {given.model}"):
         found = checking.check(
@@ -66,9 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "compare what a version was asked, and how right it was, with training and held-out rows",
         example="charkha monitor check house-prices --since 7d --window 1d",
     )
-    check.add_argument(
-        "model", metavar="MODEL", help="NAME (its champion), NAME@3 or NAME@challenger"
-    )
+    check.add_argument("model", metavar="MODEL", help=_MODEL)
     check.add_argument(
         "--since", metavar="TIME", default="1d", help="7d, 12h, 2026-11-24; 1d without it"
     )
@@ -87,7 +95,47 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="end with 1 where performance is lower in the last window with enough labels",
     )
+    _add_watch(among)
+    _add_report(among)
     return made
+
+
+def _add_watch(among: Subcommands) -> None:
+    watch = subcommand(
+        among,
+        "watch",
+        "look at a version again and again, and tell of what is wrong; --json: a line a look",
+        example="charkha monitor watch house-prices --every 5min",
+    )
+    watch.add_argument("model", metavar="MODEL", help=_MODEL)
+    watch.add_argument(
+        "--every",
+        metavar="TIME",
+        type=seconds,
+        default=60.0,
+        help="between two looks: 30s, 5min, 1h; 60s without it",
+    )
+    watch.add_argument("--once", action="store_true", help="look once: for cron and for CI")
+    watch.add_argument("--window", metavar="SIZE", help="1000 (rows) or 6h, as of `check`")
+    watch.add_argument("--since", metavar="TIME", help="look no further back than 7d, 2026-11-24")
+
+
+def _add_report(among: Subcommands) -> None:
+    report = subcommand(
+        among,
+        "report",
+        "write all that is known of a version into one HTML file",
+        example="charkha monitor report house-prices --since 30d",
+    )
+    report.add_argument("model", metavar="MODEL", help=_MODEL)
+    report.add_argument(
+        "--since", metavar="TIME", default="30d", help="7d, 12h, 2026-11-24; 30d without it"
+    )
+    report.add_argument("--until", metavar="TIME", help="the moment after the last; UTC")
+    report.add_argument("--window", metavar="SIZE", help="1000 (rows) or 6h, as of `check`")
+    report.add_argument(
+        "--out", metavar="FILE", default="report.html", help="report.html without it"
+    )
 
 
 def _drifted(found: Sequence[Checked]) -> tuple[str, ...]:

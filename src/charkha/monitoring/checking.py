@@ -23,7 +23,7 @@ from charkha.models.packaged import folder_of
 from charkha.models.profiled import INPUT, PREDICTION, TRUTH, profile_of
 from charkha.models.registry import find_version
 from charkha.monitoring.drift import Alarm, Outcome, Told, Verdict, alarm, judge
-from charkha.monitoring.windows import Window, cut, size_of
+from charkha.monitoring.windows import Size, Window, cut, size_of
 from charkha.serving.records.reading import read_records
 
 if TYPE_CHECKING:
@@ -51,6 +51,16 @@ class Checked:
         return self.verdicts[-1]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """What a check is made of."""
+
+    version: ModelVersion
+    folder: Path  # of its package
+    profile: Profile
+    records: pa.Table  # with `time` and the columns of the profile, oldest first
+
+
 def check(
     project: Project,
     reference: str,
@@ -59,6 +69,8 @@ def check(
     until: str | datetime | None = None,
     window: str | None = None,
     segment: str | None = None,
+    limit: int | None = None,
+    sparing: bool = False,
 ) -> list[Checked]:
     """Judge the records of one version, keep the verdicts, and return them.
 
@@ -72,28 +84,66 @@ def check(
         window: size of one window, `1000` rows or `6h`; that of `[monitoring]` without it.
         segment: an input, by whose commonest values the records are judged apart, each against the
             training rows with that value that the package keeps (1,000 in all); one without it.
+        limit: the newest so many records.
+        sparing: keep a verdict only where it says another thing than the one before, or is of
+            records that came after; for who looks each minute at windows that overlap.
 
     Raises:
         UserError: there is no such version, no record, no profile, no such column.
         BackendError: the registry, the blobs, the records or the ledger refuse.
     """
-    settings = project.monitoring
-    size_text = window or settings.window
+    size_text = window or project.monitoring.window
     size = size_of(size_text) if size_text else None
+    seen = observe(project, reference, since=since, until=until, limit=limit)
+    return check_observed(project, seen, size, segment=segment, sparing=sparing)
+
+
+def observe(
+    project: Project,
+    reference: str,
+    *,
+    since: str | datetime | None = None,
+    until: str | datetime | None = None,
+    limit: int | None = None,
+) -> Observed:
+    """Read what `check` judges.
+
+    Raises:
+        UserError: as `check`.
+        BackendError: the same.
+    """
     version = find_version(project, reference)
     folder = folder_of(project, version)
     profile = profile_of(folder, str(version))
-    records = _read(project, version, profile, since, until)
-    ignored = {*settings.ignore, *project.records.redact}  # what is redacted is null in all rows
+    records = _read(project, version, profile, since, until, limit)
+    return Observed(version=version, folder=folder, profile=profile, records=records)
+
+
+def check_observed(
+    project: Project,
+    observed: Observed,
+    size: Size | None,
+    *,
+    segment: str | None = None,
+    sparing: bool = False,
+) -> list[Checked]:
+    """Judge what was read, keep the verdicts, and return them; see `check`."""
+    settings, version = project.monitoring, observed.version
+    profile, records = observed.profile, observed.records
     parts: list[tuple[str | None, Profile, pa.Table]] = [(None, profile, records)]
     if segment is not None:
-        parts = [*_segments(profile, records, folder, segment)]
+        parts = [*_segments(profile, records, observed.folder, segment)]
     found = []
     for label, own, rows in parts:
-        kept = _without(own, ignored)
+        kept = _without(own, ignored_by(project))
         verdicts = tuple(_judge(kept, w, settings, family=len(parts)) for w in cut(rows, size))
-        found.append(_remember(project, version, label, kept, verdicts))
+        found.append(_remember(project, version, label, kept, verdicts, sparing=sparing))
     return found
+
+
+def ignored_by(project: Project) -> frozenset[str]:
+    """Return the columns that are not looked at; what is redacted is null in all rows."""
+    return frozenset({*project.monitoring.ignore, *project.records.redact})
 
 
 def _read(
@@ -102,6 +152,7 @@ def _read(
     profile: Profile,
     since: str | datetime | None,
     until: str | datetime | None,
+    limit: int | None,
 ) -> pa.Table:
     records = read_records(
         version.name,
@@ -109,6 +160,7 @@ def _read(
         until=until,
         version=version.version,
         columns=["time", *profile.columns],
+        limit=limit,
         project=project,
     )
     if records.num_rows == 0:
@@ -175,7 +227,7 @@ def _equal(column: pa.ChunkedArray, value: object) -> pa.ChunkedArray:
     return compute.equal(column, pa.scalar(value).cast(column.type))
 
 
-def _without(profile: Profile, ignored: set[str]) -> Profile:
+def _without(profile: Profile, ignored: frozenset[str]) -> Profile:
     kept = {
         name: column
         for name, column in profile.columns.items()
@@ -190,12 +242,15 @@ def _remember(
     segment: str | None,
     profile: Profile,
     verdicts: tuple[Verdict, ...],
+    *,
+    sparing: bool,
 ) -> Checked:
     """Keep the verdicts, and look back for windows before them that drifted too."""
     ledger = open_ledger(project)
     try:
-        earlier = _earlier(ledger.read(KIND, str(version)), segment, verdicts[0].since)
-        for verdict in verdicts:
+        known = ledger.read(KIND, str(version))
+        earlier = _earlier(known, segment, verdicts[0].since)
+        for verdict in _news(known, segment, verdicts) if sparing else verdicts:
             ledger.record(_decision(version, segment, verdict))
     finally:
         ledger.close()
@@ -233,6 +288,22 @@ def _decision(version: ModelVersion, segment: str | None, verdict: Verdict) -> D
         },
         who=getuser(),
     )
+
+
+def _news(
+    known: Sequence[Decision], segment: str | None, verdicts: Sequence[Verdict]
+) -> Iterator[Verdict]:
+    """Yield the verdicts that say another thing than the one before, or are of later records."""
+    kept = [d for d in known if d.numbers["segment"] == segment]
+    last = kept[-1].numbers if kept else None
+    said = (last["outcome"], last["drifted"]) if last else None
+    until = datetime.fromisoformat(str(last["until"])) if last else None
+    for verdict in verdicts:
+        since, ends = cast("datetime", verdict.since), cast("datetime", verdict.until)
+        now = (verdict.outcome, list(verdict.drifted))
+        if until is None or since > until or (now != said and ends > until):
+            yield verdict
+            said, until = now, ends
 
 
 def _earlier(

@@ -33,6 +33,7 @@ class ColumnVerdict:
     effects: Effects
     missing: tuple[float, float]  # part of the rows, reference and window
     notices: tuple[str, ...]
+    counting: tuple[str, ...] = ()  # the tests that made it drift
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +190,7 @@ def _column(compared: Comparison, adjusted: float, factor: int, alpha: float) ->
         effects=compared.effects,
         missing=compared.missing,
         notices=compared.notices,
+        counting=tuple(t.test for t in counting),
     )
 
 

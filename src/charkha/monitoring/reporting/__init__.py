@@ -1,0 +1,1 @@
+"""A report on a version: one HTML file that needs nothing else."""
