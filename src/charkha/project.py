@@ -418,13 +418,14 @@ class TriggerSettings:
     )
     cron: str | None = setting("with `schedule`: when, in UTC, such as `0 3 * * 1`", None)
     labels: int | None = setting(
-        "with `data`: so many new ground truths are new data too, not only a dataset's version",
+        "ground truths that have to be new since the last turn; with `data` they are reason enough",
         None,
         least=1,
     )
-    cool_down_s: float = setting(
-        "seconds after the last turn, whatever began it, in which this begins none",
-        86_400.0,
+    cool_down_s: float | None = setting(
+        "seconds after the end of the last turn, whatever began it, in which this begins none; a day "
+        "without it, for `schedule` none",
+        None,
         least=0,
     )
     budget: int = setting("turns that it may begin within 30 days", 10, least=0)
@@ -438,8 +439,6 @@ class TriggerSettings:
             return "on" if "cron" not in given else "cron", what, 'cron = "0 3 * * 1"'
         if on != "schedule" and "cron" in given:
             return "cron", f"{on!r} needs no schedule", 'on = "schedule"'
-        if on != "data" and "labels" in given:
-            return "labels", f"{on!r} counts no labels", 'on = "data"'
         return None
 
 
