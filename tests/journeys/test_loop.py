@@ -19,6 +19,7 @@ SETTINGS = """
 [serving]
 port = {port}
 admin_port = {admin}
+admin_token = "file:token"
 follow_s = 0.1
 [release]
 every_s = 0.2
@@ -60,7 +61,10 @@ class Callers(threading.Thread):
                 told = answer.json()
                 if self._truths < 100:  # with 200 the template would judge by them
                     self._truths += 1
-                    truth = {"id": told["id"], "ground_truth": 150_000 * chance.lognormvariate()}
+                    truth = {
+                        "id": told["id"],
+                        "ground_truth": 150_000 * chance.lognormvariate(0, 1),
+                    }
                     self.codes.add(http.post("/feedback", json=truth).status_code)
                 time.sleep(0.01)
 
@@ -70,6 +74,7 @@ def served(fresh):
     """A project whose champion is served, with callers; the pipeline has changed since."""
     fresh.json("run")
     port = free_port()
+    (fresh.root / "token").write_text("of this test")
     file = fresh.root / "charkha.toml"
     settings = SETTINGS.format(port=port, admin=free_port())
     file.write_text(file.read_text().replace("trees = 100", "trees = 110") + settings)
@@ -122,11 +127,11 @@ def test_a_wish_becomes_a_champion_though_the_loop_is_killed_in_training_and_in_
     until(first, "training:")
     time.sleep(0.5)
     os.kill(first.pid, signal.SIGKILL)  # the run that it has started goes on
-    first.wait()
+    first.communicate()
     second = loop(served, "--daemon")
     until(second, "releasing:")
     os.kill(second.pid, signal.SIGKILL)
-    second.wait()
+    second.communicate()
     third = loop(served, "--daemon")
     until(third, "promoted:")
     third.send_signal(signal.SIGINT)
@@ -181,7 +186,8 @@ def test_what_is_wrong_is_said_before_anything_is_begun(says):
     assert "'0 25 * * *' is no schedule" in says(cron, code=1)
     window = '[loop]\nstrategy = "none"\nwindow = "90x"\n'
     assert "'90x' is no window" in says(window, code=1)
-    steps = ADMIN.format(free_port()) + '[loop]\nsteps = "50,20"\n'
+    assert "none is set\n  → [serving] admin_token" in says(ADMIN.format(free_port()), code=1)
+    steps = ADMIN.format(free_port()) + 'admin_token = "env:HOME"\n[loop]\nsteps = "50,20"\n'
     assert "do not rise to 100" in says(steps, code=1)
     none = '[loop]\nstrategy = "none"\n'
     assert "did you mean 'house-prices'?" in says(none, "house-price", "--now", code=1)

@@ -77,6 +77,11 @@ def check_settings(project: Project) -> None:
     if given.strategy != "none":
         make_plan(given.strategy, steps=steps_of(given.steps))
         open_platform(project)
+        if project.serving.admin_token is None:  # the server makes one that nobody else knows
+            raise UserError(
+                "a release asks the server's administration API, which wants a token, and none is set",
+                fix='[serving] admin_token = "env:NAME" in charkha.toml, for the server too',
+            )
 
 
 def check_model(project: Project, model: str) -> None:
