@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from charkha.pipeline.steps import pipeline, step
     from charkha.pipeline.values import Dir, File
     from charkha.project import open_project
-    from charkha.serving.records.labelled import labelled
+    from charkha.serving.labelled import labelled
     from charkha.serving.records.reading import read_records
 
 __version__ = "0.1.0"
@@ -39,7 +39,7 @@ _HOMES = {
     "File": "charkha.pipeline.values",
     "Gate": "charkha.models.gate",
     "dataset": "charkha.data.datasets",
-    "labelled": "charkha.serving.records.labelled",
+    "labelled": "charkha.serving.labelled",
     "open_project": "charkha.project",
     "read_records": "charkha.serving.records.reading",
     "read_run": "charkha.pipeline.runs",

@@ -488,9 +488,10 @@ class TriggerSettings:
         None,
         least=1,
     )
-    cool_down_s: float = setting(
-        "seconds after the end of the last turn, whatever began it, in which this begins none",
-        86_400.0,
+    cool_down_s: float | None = setting(
+        "seconds after the end of the last turn, whatever began it, in which this begins none; a day "
+        "without it, for `schedule` none",
+        None,
         least=0,
     )
     budget: int = setting("turns that it may begin within 30 days", 10, least=0)

@@ -33,6 +33,8 @@ _leases = sa.Table(
     sa.Column("until", sa.Float, nullable=False),  # unix seconds
 )
 
+_AHEAD = 10  # times the length of a lease: more than the clocks of two machines lie apart
+
 
 class Kept(NamedTuple):
     """A state as it was read."""
@@ -79,11 +81,11 @@ class States:
     def take(self, lease: str, owner: str, *, now: float, for_s: float) -> bool:
         """Take or renew a lease; return whether `owner` has it until `now + for_s`.
 
-        One that ends later than anybody's could was taken before a clock was set back, and is over.
+        One that ends much later was taken by a clock that went back since: it is over.
         """
-        until = now + for_s
-        over = (_leases.c.until <= now) | (_leases.c.until > until + for_s)
+        over = (_leases.c.until <= now) | (_leases.c.until > now + _AHEAD * for_s)
         free = (_leases.c.owner == owner) | over
+        until = now + for_s
         update = _leases.update().where((_leases.c.name == lease) & free)
         if self._execute(update.values(owner=owner, until=until)):
             return True

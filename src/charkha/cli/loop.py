@@ -7,18 +7,19 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from charkha.cli import show
 from charkha.cli.arguments import parser
 from charkha.data.late import late
-from charkha.errors import DONE, YOU, BackendError
+from charkha.errors import DONE, YOU, BackendError, UserError
 from charkha.project import open_project
 
 if TYPE_CHECKING:
     from charkha.loop.controller import Loop
-    from charkha.loop.turns import Kept
+    from charkha.loop.turns import Kept, Turn
     from charkha.project import Project
 
 _GOOD = ("promoted", "unchanged")
@@ -30,15 +31,19 @@ def main(arguments: list[str]) -> int:
     project = open_project(environment=given.env)
     model = given.model or project.model.name
     opening = late("charkha.loop.opening", extra="loop")
+    opening.check_model(project, model)
     if given.status:
         return _status(opening.kept_of(project, model), model, as_json=given.json)
-    if given.now:
-        opening.ask(project, model, given.because or "asked for a turn")
+    if given.every is not None and given.every <= 0:
+        raise UserError(f"--every {given.every:g} is no time", fix="--every 60")
     with opening.open_loop(project, model) as loop:
+        wish = None
+        if given.now:  # after the settings were found to be good
+            wish = opening.ask(project, model, given.because or "asked for a turn")
         teller = _Teller(opening, project, model, as_json=given.json)
         if given.daemon:
             return _always(loop, teller, given.every or project.loop.every_s)
-        return _once(loop, teller)
+        return _once(loop, teller, wish)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,12 +79,13 @@ class _Teller:
         if not said or said == self._said or said[:1] == self._said[:1] == ("quiet:",):
             return  # why nothing is done changes with every look
         self._said = said
-        self.say(" ".join(said))
+        self.say(" ".join(said), kept.turn if kept and said[0] != "quiet:" else None)
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, turn: Turn | None = None) -> None:
         """Say one thing, with the time."""
         if self._as_json:
-            show.as_line({"time": time.time(), "model": self._model, "text": text})
+            told = None if turn is None else asdict(turn)
+            show.as_line({"time": time.time(), "model": self._model, "text": text, "turn": told})
         else:
             print(f"{show.moment(time.time())}  {text}", flush=True)
 
@@ -93,11 +99,20 @@ def _said(kept: Kept) -> tuple[str, ...]:
     return (f"turn {turn.id}", f"{turn.outcome or turn.phase}:", turn.because)
 
 
-def _once(loop: Loop, teller: _Teller) -> int:
-    """Do all that can be done now; what needs traffic or time goes on with the next call."""
-    while (did := loop.tick()) in ("begun", "trained", "releasing"):
+def _once(loop: Loop, teller: _Teller, wish: str | None) -> int:
+    """Do all that can be done now; what needs traffic or time goes on with the next call.
+
+    Args:
+        loop: of the model.
+        teller: says what was done.
+        wish: for a turn, which an earlier one that goes on does not serve.
+    """
+    while True:
+        did = loop.tick()
         teller.tell()
-    teller.tell()
+        served = wish is None or ((kept := teller.kept()) is not None and kept.served == wish)
+        if did not in ("begun", "trained", "releasing") and (did != "ended" or served):
+            break
     if did == "busy":
         teller.say("another loop is at work")
     if did == "waiting":
@@ -125,11 +140,13 @@ def _always(loop: Loop, teller: _Teller, every_s: float) -> int:
                 if did not in ("begun", "trained", "releasing"):
                     time.sleep(every_s)
         except _Ended:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # it was heard
             teller.say("the loop ends; what it has begun goes on with the next one")
             return DONE
 
 
-class _Ended(Exception):  # it is no error
+class _Ended(BaseException):  # as KeyboardInterrupt: nobody's `except Exception` is to keep it
     """A signal asked the loop to end."""
 
 

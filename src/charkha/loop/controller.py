@@ -12,37 +12,50 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from charkha.errors import Refused, UserError
+from charkha.errors import CharkhaError, Refused, Unavailable, UserError
 from charkha.loop.material import parameters
 from charkha.loop.triggers import Signal, decide, triggers_of
-from charkha.loop.turns import KIND, Kept, Turn, decision
+from charkha.loop.turns import KIND, TICK_S, Kept, Outcome, Turn, decision
 from charkha.models import aliasing
+from charkha.models.champion import JUDGED_AGAINST, NONE
 from charkha.models.promotion import promote
+from charkha.models.registry import find_version
 from charkha.release import controller as releases
 from charkha.release.kept import Release
-from charkha.release.plan import steps_of
+from charkha.release.plan import TERMINAL, steps_of
 from charkha.release.starting import champion_of, start
 from charkha.states import States
 
 if TYPE_CHECKING:
     from charkha.ledger import Ledger
-    from charkha.loop.observing import Observer
+    from charkha.loop.observing import Seen
     from charkha.loop.training import Trainer
+    from charkha.models.registries.port import ModelVersion
     from charkha.project import Project
+    from charkha.release.plan import Strategy
 
 LEASE_S = 30.0
+PATIENCE_S = 86_400.0  # for a run that others keep from ending; then its turn has failed
 Did = Literal["nothing", "busy", "waiting", "begun", "trained", "releasing", "ended"]
+
+
+class Looks(Protocol):
+    """Sees what a decision needs: `charkha.loop.observing.Observer`, or a test's."""
+
+    def look(self, champion: ModelVersion, kept: Kept, now: float) -> Seen:
+        """Look once at everything."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Around:
     """What a loop observes and acts on."""
 
-    observer: Observer
+    observer: Looks
     trainer: Trainer
     release: Callable[[], AbstractContextManager[releases.Surroundings]]
     states: States
@@ -64,7 +77,7 @@ class Loop:
         self._project, self._model, self._around, self._who = project, model, around, who
         self._owner = uuid.uuid4().hex
         self._lease = f"loop/{model}"
-        self._steps = steps_of(project.loop.steps)
+        self._strategy, self._steps = project.loop.strategy, steps_of(project.loop.steps)
 
     def tick(self) -> Did:
         """Do the next thing; `busy` where another loop has the lease, `waiting` where only time helps.
@@ -103,7 +116,8 @@ class Loop:
         def renew() -> None:
             while not done.wait(LEASE_S / 3):
                 now = self._around.clock()
-                self._around.states.take(self._lease, self._owner, now=now, for_s=LEASE_S)
+                with suppress(CharkhaError):  # the next one may get through
+                    self._around.states.take(self._lease, self._owner, now=now, for_s=LEASE_S)
 
         renewing = threading.Thread(target=renew, daemon=True)
         renewing.start()
@@ -126,11 +140,12 @@ class Loop:
         choice = decide(seen.signals, triggers, kept.begun, now, new_labels=new)
         if not choice.retrain or choice.signal is None:
             return self._note(kept, revision, now, choice.because)
-        turn = self._begun(choice.signal, choice.because, now)
+        after = now if kept.turn is None else kept.turn.decided_at + TICK_S
+        turn = self._begun(choice.signal, choice.because, now, decided_at=max(now, after))
         moved = kept.with_turn(turn, data=seen.data, labels=seen.labels)
         return "begun" if self._keep(replace(moved, looked_at=now), turn, revision) else "busy"
 
-    def _begun(self, signal: Signal, because: str, now: float) -> Turn:
+    def _begun(self, signal: Signal, because: str, now: float, *, decided_at: float) -> Turn:
         return Turn(
             id=time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f"-{uuid.uuid4().hex[:4]}",
             trigger=signal.kind,
@@ -138,7 +153,7 @@ class Loop:
             began_at=now,
             params=parameters(self._project, self._model, signal, now),
             request=signal.request,
-            decided_at=now,
+            decided_at=decided_at,
             by=self._who,
         )
 
@@ -149,11 +164,17 @@ class Loop:
         return "nothing"
 
     def _train(self, kept: Kept, turn: Turn, revision: int) -> Did:
-        trained = self._around.trainer.train(turn.params)
-        if trained.run is None:
-            because = trained.failed or "the run failed"
+        try:
+            trained = self._around.trainer.train(turn.params)
+            if trained.run is None:
+                because = trained.failed or "the run failed"
+                return self._end(kept, turn, revision, "failed", because)
+            version = self._around.trainer.made(self._model, trained.run)
+        except Unavailable as e:
+            if self._around.clock() - turn.decided_at < PATIENCE_S:
+                raise
+            because = f"nothing came of it in a day: {e.what}"
             return self._end(kept, turn, revision, "failed", because)
-        version = self._around.trainer.made(self._model, trained.run)
         if version is None:
             because = f"run {trained.run} made no version of {self._model}"
             return self._end(kept, turn, revision, "failed", because, run=trained.run)
@@ -172,45 +193,63 @@ class Loop:
     def _release(self, kept: Kept, turn: Turn, revision: int) -> Did:
         """Have the candidate released, and end the turn as the release ends."""
         subject = f"{self._model}@{turn.version}"
-        if self._project.loop.strategy == "none":
-            promote(self._project, subject, f"loop {turn.id}: {turn.because}")
-            because = f"{subject} is champion: it passed the gate, and the strategy is none"
-            return self._end(kept, turn, revision, "promoted", because)
         release = self._kept_release()
         if self._is_open(release):
             return self._drive()
-        if release is None or release.turn != turn.id:
-            return self._start(kept, turn, revision, subject)
-        phase = release.state.phase
-        outcome: Literal["promoted", "rolled back"] = (
-            "promoted" if phase == "promoted" else "rolled back"
-        )
-        because = f"release {release.id} of {subject} was {phase}: {release.state.because}"
-        return self._end(kept, turn, revision, outcome, because)
-
-    def _start(self, kept: Kept, turn: Turn, revision: int, subject: str) -> Did:
-        strategy = self._project.loop.strategy
-        if strategy == "none":
-            return "waiting"
+        if (result := self._result_of(turn, subject, release)) is not None:
+            return self._end(kept, turn, revision, *result)
         champion = champion_of(self._project, self._model)
         if champion is not None and champion.version == turn.version:
-            because = f"{subject} is champion already: somebody promoted it"
-            return self._end(kept, turn, revision, "promoted", because)
+            how = "it passed the gate" if self._strategy == "none" else "somebody promoted it"
+            return self._end(kept, turn, revision, "promoted", f"{subject} is champion: {how}")
         try:
-            with self._around.release() as around:
-                start(
-                    self._project,
-                    around,
-                    subject,
-                    strategy=strategy,
-                    steps=self._steps,
-                    turn=turn.id,
-                )
+            if self._strategy == "none":
+                self._promote(turn, subject, champion)
+            else:
+                self._start(turn, subject, self._strategy)
         except (Refused, UserError) as e:
             if self._is_open(self._kept_release()):  # somebody started another one at this moment
                 return "waiting"
-            return self._end(kept, turn, revision, "not released", f"{e.what}; to do: {e.fix}")
+            because = f"{e.what}; to do: {e.fix}" if e.fix else e.what
+            return self._end(kept, turn, revision, "not released", because)
         return "releasing"
+
+    def _result_of(
+        self, turn: Turn, subject: str, release: Release | None
+    ) -> tuple[Outcome, str] | None:
+        """Return how the release of a turn ended, also where another one was started since."""
+        if release is not None and release.turn == turn.id:
+            id, phase, because = release.id, str(release.state.phase), release.state.because
+        else:
+            told = self._around.ledger.read(releases.KIND, subject)
+            own = [d for d in told if d.numbers.get("turn") == turn.id]
+            ends = [d for d in own if d.numbers["phase"] in TERMINAL]
+            if not ends:
+                return None
+            last = ends[-1]
+            id, phase, because = (
+                str(last.numbers["release"]),
+                str(last.numbers["phase"]),
+                last.because,
+            )
+        outcome: Outcome = "promoted" if phase == "promoted" else "rolled back"
+        return outcome, f"release {id} of {subject} was {phase}: {because}"
+
+    def _promote(self, turn: Turn, subject: str, champion: ModelVersion | None) -> None:
+        """Make the candidate champion, if it was compared with the one of this moment."""
+        candidate = find_version(self._project, subject)
+        package = "none" if champion is None else champion.package or "none"
+        if champion and candidate.tags.get(JUDGED_AGAINST, NONE) != f"champion:{package}":
+            raise Refused(
+                f"{subject} was judged before {champion} became champion",
+                fix="charkha run, to compare them",
+            )
+        promote(self._project, subject, f"loop {turn.id}: {turn.because}")
+
+    def _start(self, turn: Turn, subject: str, strategy: Strategy) -> None:
+        steps = self._steps
+        with self._around.release() as around:
+            start(self._project, around, subject, strategy=strategy, steps=steps, turn=turn.id)
 
     def _drive(self) -> Did:
         """Do all that the open release can do now."""
@@ -240,9 +279,7 @@ class Loop:
         kept: Kept,
         turn: Turn,
         revision: int,
-        outcome: Literal[
-            "promoted", "refused", "rolled back", "unchanged", "failed", "not released"
-        ],
+        outcome: Outcome,
         because: str,
         **changes: object,
     ) -> Did:

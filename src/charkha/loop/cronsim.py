@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 from cronsim import CronSim, CronSimError
@@ -16,8 +17,9 @@ def last_due(cron: str, now: float) -> float:
         ProjectError: it is no schedule.
     """
     try:
-        # it never yields the moment that it starts from, and this one counts
-        moments = CronSim(cron, datetime.fromtimestamp(now + 1, UTC), reverse=True)
+        # it never yields the moment that it starts from, and this whole second counts
+        after = datetime.fromtimestamp(math.floor(now) + 1, UTC)
+        moments = CronSim(cron, after, reverse=True)
         return next(moments).timestamp()
     except (CronSimError, StopIteration) as e:
         said = str(e) or "it is never due"

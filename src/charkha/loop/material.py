@@ -27,6 +27,7 @@ def parameters(project: Project, model: str, signal: Signal, now: float) -> dict
         BackendError: the records refuse.
     """
     settings = project.loop
+    check_window(settings.window)
     until = datetime.fromtimestamp(now, UTC)
     given = {}
     if settings.since_param:
@@ -44,21 +45,41 @@ def _since(project: Project, model: str, signal: Signal, until: datetime) -> dat
     if settings.train_on == "since change":
         return None if signal.since is None else datetime.fromtimestamp(signal.since, UTC)
     text = settings.window.strip()
-    if _ROWS.fullmatch(text):
-        return _newest(project, model, int(text.replace("_", "").replace(",", "")), until)
+    rows = _rows(text)
+    return moment_of(text, until) if rows is None else _newest(project, model, rows, until)
+
+
+def check_window(window: str) -> None:
+    """See that a window is one: before a turn needs it, perhaps in weeks.
+
+    Raises:
+        ProjectError: it is none.
+    """
+    text = window.strip()
     try:
-        return moment_of(text, until)
+        if _rows(text) is None:
+            moment_of(text)
     except UserError as e:
         raise ProjectError(
             f"{text!r} is no window", where="charkha.toml, [loop]", fix='window = "1000", or "90d"'
         ) from e
 
 
+def _rows(text: str) -> int | None:
+    """Return how many rows a window has; None where it is an age."""
+    if not _ROWS.fullmatch(text):
+        return None
+    rows = int(text.replace("_", "").replace(",", ""))
+    if rows == 0:
+        raise UserError("a window of no rows is none", fix="1000")
+    return rows
+
+
 def _newest(project: Project, model: str, rows: int, until: datetime) -> datetime | None:
     """Return the moment of the oldest of the newest so many labelled rows; None where all are."""
     found = read_records(model, until=until, columns=["time", "ground_truth"], project=project)
     times = found.filter(compute.is_valid(found["ground_truth"]))["time"]
-    if len(times) <= rows or rows == 0:
+    if len(times) <= rows:
         return None
     moment: datetime = times[len(times) - rows].as_py()
     return moment

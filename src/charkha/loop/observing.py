@@ -71,8 +71,7 @@ class Observer:
 
     def _person(self, kept: Kept) -> Signal:
         wish = self.states.read(REQUEST, self.model)
-        served = kept.turn.request if kept.turn else None
-        if wish is None or wish.value["id"] == served:
+        if wish is None or wish.value["id"] == kept.served:
             return Signal(kind="person", fires=False, because="nobody asked")
         because = f"{wish.value['by']}: {wish.value['because']}"
         return Signal(kind="person", fires=True, because=because, request=wish.value["id"])
@@ -100,10 +99,10 @@ class Observer:
         data: Mapping[str, str],
         labels: int,
     ) -> Signal:
-        known = dict(_trained_on(champion)) | dict(kept.data)
+        learnt = dict(_trained_on(champion))
         for name, version in data.items():
-            if known.get(name) not in (None, version):
-                because = f"{name} is {_short(version)} now, and was {_short(known[name])}"
+            if version not in (learnt[name], kept.data.get(name)):
+                because = f"{name} is {_short(version)} now, and was {_short(learnt[name])}"
                 return Signal(kind="data", fires=True, because=because)
         new = labels - kept.labels
         if rules.labels is not None:
@@ -139,8 +138,13 @@ def _trained_on(version: ModelVersion) -> Iterator[tuple[str, str]]:
 
 
 def _schedule(rules: TriggerSettings, kept: Kept, now: float) -> Signal:
+    """Look whether a moment was due after the last turn, whatever began that.
+
+    What a clock that went back put into the future does not count.
+    """
     due = last_due(str(rules.cron), now)
-    last = max((b.at for b in kept.begun if b.trigger == "schedule"), default=kept.watching_since)
+    turns = [b.at for b in kept.begun] + ([kept.turn.began_at] if kept.turn else [])
+    last = max((at for at in (kept.watching_since, *turns) if at <= now), default=0.0)
     when = datetime.fromtimestamp(due, UTC).strftime("%Y-%m-%d %H:%M UTC")
     if due > last:
         return Signal(kind="schedule", fires=True, because=f"{rules.cron} was due at {when}")

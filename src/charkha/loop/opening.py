@@ -9,14 +9,19 @@ from contextlib import contextmanager
 from getpass import getuser
 from typing import TYPE_CHECKING
 
+from charkha.errors import ProjectError, UserError
 from charkha.ledger import ledger_url, open_ledger
 from charkha.loop.controller import Around, Loop
 from charkha.loop.cronsim import last_due
+from charkha.loop.material import check_window
 from charkha.loop.observing import Observer
 from charkha.loop.training import ProcessTrainer
 from charkha.loop.triggers import triggers_of
 from charkha.loop.turns import KIND, REQUEST, Kept
-from charkha.release.starting import surroundings
+from charkha.models.registry import find_version, list_versions
+from charkha.release.plan import make_plan, steps_of
+from charkha.release.starting import open_platform, surroundings
+from charkha.serving.records.moments import moment_of
 from charkha.states import States
 
 if TYPE_CHECKING:
@@ -28,13 +33,11 @@ def open_loop(project: Project, model: str) -> Iterator[Loop]:
     """Yield the loop of a model.
 
     Raises:
-        ProjectError: a schedule is none.
+        UserError: the settings could not be carried out when a turn comes to it.
         Unavailable: the ledger does not answer.
     """
+    check_settings(project)
     triggers = triggers_of(project.trigger)
-    for trigger in triggers:
-        if trigger.cron is not None:
-            last_due(trigger.cron, time.time())
     states, ledger = States(ledger_url(project)), open_ledger(project)
     try:
         around = Around(
@@ -52,6 +55,44 @@ def open_loop(project: Project, model: str) -> Iterator[Loop]:
     finally:
         states.close()
         ledger.close()
+
+
+def check_settings(project: Project) -> None:
+    """See now that a turn can be carried out, and not when one is begun, perhaps in weeks.
+
+    Raises:
+        ProjectError: a schedule, a window or `look_back` is none, or triggers are there twice.
+        UserError: the steps cannot be, or the settings name no administration API.
+    """
+    given = project.loop
+    for trigger in triggers_of(project.trigger):
+        if trigger.cron is not None:
+            last_due(trigger.cron, time.time())
+    check_window(given.window)
+    try:
+        moment_of(given.look_back)
+    except UserError as e:
+        where = "charkha.toml, [loop] look_back"
+        raise ProjectError(e.what, where=where, fix=e.fix) from e
+    if given.strategy != "none":
+        make_plan(given.strategy, steps=steps_of(given.steps))
+        open_platform(project)
+        if project.serving.admin_token is None:  # the server makes one that nobody else knows
+            raise UserError(
+                "a release asks the server's administration API, which wants a token, and none is set",
+                fix='[serving] admin_token = "env:NAME" in charkha.toml, for the server too',
+            )
+
+
+def check_model(project: Project, model: str) -> None:
+    """See that a model is one: the project's own, which may wait for its first run, or a registered.
+
+    Raises:
+        UserError: it is neither.
+        Unavailable: the registry does not answer.
+    """
+    if model != project.model.name and not list_versions(project, model):
+        find_version(project, model)  # raises, and says what may be meant
 
 
 def ask(project: Project, model: str, because: str) -> str:

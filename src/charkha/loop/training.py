@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from charkha.errors import Unavailable
+from charkha.errors import THEY, Unavailable
 from charkha.models import tracker
 from charkha.models.recording import PACKAGE_STEP
 from charkha.models.registry import list_versions
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from charkha.models.registries.port import ModelVersion
     from charkha.project import Project
 
+_ENDED_FROM_OUTSIDE = {-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT, 128 + signal.SIGTERM}
 _LINES = 12  # of what a run that failed said last
 _PATIENCE_S = 120.0  # for MLflow to have what a run made
 
@@ -35,7 +38,11 @@ class Trainer(Protocol):
     """Runs the pipeline. Twice with the same parameters is once: the second reuses the first."""
 
     def train(self, params: Mapping[str, str]) -> Trained:
-        """Run it to its end; a run that fails is an answer, not an error."""
+        """Run it to its end; a run that fails is an answer, not an error.
+
+        Raises:
+            Unavailable: others keep it from ending; it may be tried again.
+        """
         ...
 
     def made(self, model: str, run: str) -> ModelVersion | None:
@@ -67,24 +74,38 @@ class ProcessTrainer:
             return Trained(run=str(json.loads(done.stdout)["run"]))
         said = "\n".join(done.stderr.strip().splitlines()[-_LINES:])
         ended = f"charkha run ended with {done.returncode}"
-        return Trained(run=None, failed=f"{ended}: {said}" if said else ended)
+        failed = f"{ended}: {said}" if said else ended
+        if done.returncode == THEY or done.returncode in _ENDED_FROM_OUTSIDE:
+            raise Unavailable(failed, fix="charkha run")
+        return Trained(run=None, failed=failed)
 
     def made(self, model: str, run: str) -> ModelVersion | None:
         packages = packages_of(read_run(run, self._project))
         if not packages:
             return None
+        self._track(run)  # first, for its verdict counts, and not an earlier one of this package
         found = self._version(model, packages)
-        if found is None and run in tracker.pending(self._project):
-            tracker.start(self._project, run)
-        if found is None:
-            reached = tracker.wait(self._project, run, _PATIENCE_S)
+        if found is None:  # it was reused from a run that was cut off, and that one brings it
+            for earlier in tracker.unfinished(self._project):
+                if packages & packages_of(read_run(earlier, self._project)):
+                    self._track(earlier)
             found = self._version(model, packages)
-            if found is None and reached.state != "done":
-                raise Unavailable(
-                    f"MLflow does not have run {run} yet: {reached.error or reached.state}",
-                    fix=f"charkha runs {run}",
-                )
         return found
+
+    def _track(self, run: str) -> None:
+        """Wait until MLflow has all of a run.
+
+        Raises:
+            Unavailable: it does not get it.
+        """
+        if run in tracker.pending(self._project):
+            tracker.start(self._project, run)
+        reached = tracker.wait(self._project, run, _PATIENCE_S)
+        if os.path.exists(tracker.marker(self._project, run)):
+            raise Unavailable(
+                f"MLflow does not have run {run} yet: {reached.error or reached.state}",
+                fix=f"charkha runs {run}",
+            )
 
     def _version(self, model: str, packages: set[str]) -> ModelVersion | None:
         versions = list_versions(self._project, model)

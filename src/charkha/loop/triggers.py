@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from charkha.errors import ProjectError
 from charkha.project import TriggerSettings
 
 Kind = Literal["person", "performance", "drift", "data", "schedule"]
 ORDER: tuple[Kind, ...] = ("person", "performance", "drift", "data", "schedule")
 DEFAULT = (TriggerSettings(on="performance"), TriggerSettings(on="drift"))
+_COOL_DOWN_S = 86_400.0
 BUDGET_S = 30 * 86_400.0  # in which a trigger's budget is counted
 
 
@@ -43,7 +45,19 @@ class Choice:
 
 
 def triggers_of(settings: Sequence[TriggerSettings]) -> tuple[TriggerSettings, ...]:
-    """Return the triggers of a project: its own, else drift and lower performance."""
+    """Return the triggers of a project: its own, else drift and lower performance.
+
+    Raises:
+        ProjectError: two are of one kind.
+    """
+    kinds = [trigger.on for trigger in settings]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise ProjectError(
+                f"two triggers are on {kind!r}, and one would not be looked at",
+                where="charkha.toml, [[trigger]]",
+                fix="make them one; a schedule may name several hours or days: 0 3,15 * * 1,4",
+            )
     return tuple(settings) or DEFAULT
 
 
@@ -82,6 +96,13 @@ def decide(
     return Choice(retrain=False, because=quiet or "there is nothing to look at")
 
 
+def cool_down_of(trigger: TriggerSettings) -> float:
+    """Return for how many seconds a trigger cools down; a schedule is its own pace."""
+    if trigger.cool_down_s is not None:
+        return trigger.cool_down_s
+    return 0.0 if trigger.on == "schedule" else _COOL_DOWN_S
+
+
 def _held(
     signal: Signal,
     triggers: Sequence[TriggerSettings],
@@ -96,8 +117,9 @@ def _held(
     if rules is None:
         return "no [[trigger]] is on for it"
     ages = [abs(now - turn.at) for turn in begun]
-    if ages and min(ages) < rules.cool_down_s:
-        left = rules.cool_down_s - min(ages)
+    cool_down_s = cool_down_of(rules)
+    if ages and min(ages) < cool_down_s:
+        left = cool_down_s - min(ages)
         return f"but the last turn was {_span(min(ages))} ago, and it cools down {_span(left)} more"
     if signal.kind != "data" and rules.labels is not None and new_labels < rules.labels:
         return (

@@ -11,6 +11,7 @@ from charkha.loop.triggers import BUDGET_S, Begun, Kind
 
 KIND = "loop"  # of states and of decisions
 REQUEST = "loop-request"  # of states: that a person asks for a turn
+TICK_S = 0.001  # the least time between two decisions, as the ledger sorts them by it
 Phase = Literal["training", "releasing", "ended"]
 Outcome = Literal["promoted", "refused", "rolled back", "unchanged", "failed", "not released"]
 
@@ -33,8 +34,9 @@ class Turn:
     by: str
 
     def moved(self, now: float, by: str, because: str, **changes: Any) -> Turn:
-        """Return it one phase further."""
-        return replace(self, decided_at=now, by=by, because=because, **changes)
+        """Return it one phase further; a later one never stands before it, whatever the clock does."""
+        later = max(now, self.decided_at + TICK_S)
+        return replace(self, decided_at=later, by=by, because=because, **changes)
 
     def ended(self, now: float, by: str, outcome: Outcome, because: str, **changes: Any) -> Turn:
         """Return it with its outcome."""
@@ -49,6 +51,7 @@ class Kept:
     begun: tuple[Begun, ...] = ()  # of the last 30 days
     data: Mapping[str, str] = field(default_factory=dict)  # dataset -> version at the last turn
     labels: int = 0  # ground truths at the last turn
+    served: str | None = None  # the last request of a person that a turn was begun for
     watching_since: float  # unix seconds; schedules before it are over
     said: str = ""  # why nothing was done at the last look
     looked_at: float = 0.0
@@ -57,7 +60,16 @@ class Kept:
         """Return it with a turn that begins."""
         recent = [b for b in self.begun if abs(turn.began_at - b.at) < BUDGET_S]
         begun = (*recent, Begun(trigger=turn.trigger, at=turn.began_at))
-        return replace(self, turn=turn, begun=begun, data=dict(data), labels=labels, said="")
+        served = turn.request or self.served
+        return replace(
+            self, turn=turn, begun=begun, data=dict(data), labels=labels, served=served, said=""
+        )
+
+    def with_end(self, turn: Turn) -> Kept:
+        """Return it with its turn ended: from then on triggers cool down."""
+        last = self.begun[-1:]
+        ended = tuple(replace(b, at=turn.decided_at) for b in last)
+        return replace(self, turn=turn, begun=(*self.begun[:-1], *ended))
 
     def with_end(self, turn: Turn) -> Kept:
         """Return it with its turn ended: from then on triggers cool down."""

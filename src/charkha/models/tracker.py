@@ -99,12 +99,16 @@ def pending(project: Project) -> list[str]:
 
     Oldest first, but those that failed after the others, as trying again may not help them.
     """
+    left = [name for name in unfinished(project) if not is_tracked(project, name)]
+    return sorted(left, key=lambda name: read_state(project, name).state == FAILED)
+
+
+def unfinished(project: Project) -> list[str]:
+    """Return the runs that MLflow does not have in full, oldest first, worked on or not."""
     try:
-        names = sorted(os.listdir(project.state / "tracking"))
+        return sorted(os.listdir(project.state / "tracking"))
     except FileNotFoundError:
         return []
-    left = [name for name in names if not is_tracked(project, name)]
-    return sorted(left, key=lambda name: read_state(project, name).state == FAILED)
 
 
 def is_tracked(project: Project, run: str) -> bool:

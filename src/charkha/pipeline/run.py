@@ -184,11 +184,18 @@ def _started(run: str, graph: Graph, project: Project) -> RunStarted:
 
 
 def _datasets(graph: Graph, project: Project) -> dict[str, str]:
-    found = {}
+    """Return the data that a run begins with, and hold its steps to that."""
+    found: dict[str, str] = {}
+    described: dict[str, dict[str, object]] = {}
     for binding in graph.sources():
-        source = revive(binding, project)
-        if type(source).__name__ in ("Dataset", "Labelled"):
+        given = json.dumps(binding, sort_keys=True)
+        if given not in described:
+            source = revive(binding, project)
+            if type(source).__name__ not in ("Dataset", "Labelled"):
+                continue
             found[source.name] = source.fingerprint({})
+            described[given] = source.describe()
+        binding.update(described[given])
     return found
 
 

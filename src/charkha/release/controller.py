@@ -207,6 +207,7 @@ def decision(release: Release) -> Decision:
     state = release.state
     numbers: dict[str, object] = {
         "release": release.id,
+        "turn": release.turn,
         "phase": state.phase,
         "stage": state.stage,
         "from": release.baseline,
