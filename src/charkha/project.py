@@ -444,7 +444,6 @@ class LoopSettings:
     """What `charkha loop` trains on when it trains again, and how the result gets its traffic."""
 
     every_s: float = setting("seconds between two looks of `--daemon`", 60.0, least=0.1)
-    look_back: str = setting("age of the oldest record that a look takes in", "7d")
     train_on: Literal["everything", "window", "since change"] = setting(
         "which labelled records the pipeline is told to train on; `since change`: from the first "
         "window that drifted or lost, else everything",

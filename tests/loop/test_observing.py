@@ -127,6 +127,23 @@ def test_without_records_drift_says_so_and_does_not_fire(look):
     assert "no record" in seen.because
 
 
+def test_predictions_that_got_worse_fire_and_are_causes_for_alerts_too(project, look):
+    project_rows = houses(1_200, 3)
+    record(project, project_rows, known=1_200)  # each truth is 1, far from any price
+    seen = look("performance")
+    assert seen.fires
+    assert "rmse" in seen.because
+    assert seen.since is not None
+    assert {c.kind for c in look.seen.causes} >= {"performance"}
+
+
+def test_performance_without_truth_does_not_fire_and_says_what_is_missing(project, look):
+    record(project, houses(400, 3))
+    seen = look("performance")
+    assert not seen.fires
+    assert "label" in seen.because or "truth" in seen.because
+
+
 def test_records_like_the_training_rows_are_no_reason(project, look):
     record(project, houses(600, 5))
     assert not look("drift").fires

@@ -97,10 +97,10 @@ class Observer:
 
     def __init__(self) -> None:
         self.signals = (Signal(kind="drift", fires=True, because="area went up", since=5.0),)
-        self.data, self.labels = {"ames": "md5:1"}, 3
+        self.data, self.labels, self.causes = {"ames": "md5:1"}, 3, ()
 
     def look(self, champion, kept, now):
-        return Seen(signals=self.signals, data=self.data, labels=self.labels)
+        return Seen(signals=self.signals, data=self.data, labels=self.labels, causes=self.causes)
 
 
 class Trainer:
@@ -141,6 +141,7 @@ class World:
         self.states, self.ledger = States(url), Ledger(url)
         self.calls, self.dies_at, self.dies = 0, 0, "before"
         self.away: set[str] = set()  # what does not answer
+        self.alerts: list[tuple] = []  # causes and keys of unknown ones, look by look
         self.loop = self.another("ann")
 
     def fatal(self, name):
@@ -165,6 +166,7 @@ class World:
             release=self.release,
             states=self.fatal("states"),
             ledger=self.fatal("ledger"),
+            alert=lambda causes, unknown: self.alerts.append((causes, unknown)),
             clock=lambda: self.service.now,
         )
         return Loop(self.project, MODEL, around, who=who)

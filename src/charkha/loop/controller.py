@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -24,6 +24,7 @@ from charkha.models import aliasing
 from charkha.models.champion import JUDGED_AGAINST, NONE
 from charkha.models.promotion import promote
 from charkha.models.registry import find_version
+from charkha.monitoring.causes import of_loop
 from charkha.release import controller as releases
 from charkha.release.kept import Release
 from charkha.release.plan import TERMINAL, steps_of
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from charkha.loop.observing import Seen
     from charkha.loop.training import Trainer
     from charkha.models.registries.port import ModelVersion
+    from charkha.monitoring.causes import Cause
     from charkha.project import Project
     from charkha.release.plan import Strategy
 
@@ -60,6 +62,7 @@ class Around:
     release: Callable[[], AbstractContextManager[releases.Surroundings]]
     states: States
     ledger: Ledger
+    alert: Callable[[Sequence[Cause], Sequence[str]], object]  # causes, keys of unknown ones
     clock: Callable[[], float] = time.time
 
 
@@ -136,6 +139,9 @@ class Loop:
             return self._note(kept, revision, now, "there is no champion: charkha run")
         triggers = triggers_of(self._project.trigger)
         seen = self._around.observer.look(champion, kept, now)
+        told = self._around.ledger.read(KIND, self._model)
+        failed = of_loop(self._model, told, now)
+        self._around.alert((*seen.causes, *failed.causes), (*seen.unknown, *failed.unknown))
         new = seen.labels - kept.labels
         choice = decide(seen.signals, triggers, kept.begun, now, new_labels=new)
         if not choice.retrain or choice.signal is None:

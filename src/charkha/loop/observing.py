@@ -14,11 +14,12 @@ from charkha.errors import UserError
 from charkha.loop.cronsim import last_due
 from charkha.loop.triggers import Kind, Signal
 from charkha.loop.turns import REQUEST, Kept
-from charkha.monitoring.checking import check
+from charkha.monitoring.watching import Looked, look
 from charkha.serving.records.reading import read_records
 
 if TYPE_CHECKING:
     from charkha.models.registries.port import ModelVersion
+    from charkha.monitoring.causes import Cause
     from charkha.project import Project, TriggerSettings
     from charkha.states import States
 
@@ -30,6 +31,8 @@ class Seen:
     signals: tuple[Signal, ...]
     data: Mapping[str, str]  # dataset -> version now
     labels: int  # ground truths by now
+    causes: tuple[Cause, ...] = ()  # to tell people of
+    unknown: tuple[str, ...] = ()  # keys of causes of which this look cannot tell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +59,25 @@ class Observer:
             ProjectError: a schedule is none.
         """
         asked = {t.on: t for t in self.triggers}
+        looked = look(self.project, str(champion))
         data = self._data(champion)
         counted = any(t.labels is not None for t in self.triggers)
         labels = self._labels() if counted else kept.labels
         signals = [self._person(kept)]
         looks: dict[Kind, Callable[[], Signal]] = {
-            "performance": lambda: self._performance(champion),
-            "drift": lambda: self._drift(champion),
+            "performance": lambda: _performance(looked),
+            "drift": lambda: _drift(looked),
             "data": lambda: self._news(champion, kept, asked["data"], data, labels),
             "schedule": lambda: _schedule(asked["schedule"], kept, now),
         }
         signals += [look() for kind, look in looks.items() if kind in asked]
-        return Seen(signals=tuple(signals), data=data, labels=labels)
+        return Seen(
+            signals=tuple(signals),
+            data=data,
+            labels=labels,
+            causes=looked.causes,
+            unknown=looked.unknown,
+        )
 
     def _person(self, kept: Kept) -> Signal:
         wish = self.states.read(REQUEST, self.model)
@@ -75,21 +85,6 @@ class Observer:
             return Signal(kind="person", fires=False, because="nobody asked")
         because = f"{wish.value['by']}: {wish.value['because']}"
         return Signal(kind="person", fires=True, because=because, request=wish.value["id"])
-
-    def _performance(self, champion: ModelVersion) -> Signal:
-        return Signal(kind="performance", fires=False, because="not looked at")
-
-    def _drift(self, champion: ModelVersion) -> Signal:
-        try:
-            checked = check(self.project, str(champion), since=self.project.loop.look_back)[0]
-        except UserError as e:
-            return Signal(kind="drift", fires=False, because=e.what)
-        raised = checked.alarm.raised
-        moments = [m.timestamp() for m in checked.alarm.since.values() if m is not None]
-        because = checked.alarm.because
-        if raised:
-            because = f"{because}; {checked.last.because}"
-        return Signal(kind="drift", fires=raised, because=because, since=min(moments, default=None))
 
     def _news(
         self,
@@ -127,6 +122,29 @@ class Observer:
     def _labels(self) -> int:
         found = read_records(self.model, columns=["id", "ground_truth"], project=self.project)
         return int(compute.count(found["ground_truth"]).as_py())
+
+
+def _performance(looked: Looked) -> Signal:
+    if looked.performance is None:
+        because = "; ".join(looked.notes) or "nothing to measure yet"
+        return Signal(kind="performance", fires=False, because=because)
+    alarm, judged = looked.performance.alarm, looked.performance.last_judged
+    because = alarm.because
+    if alarm.raised and judged is not None:
+        because = f"{because}; {judged.because}"
+    since = min((m.timestamp() for m in alarm.since.values()), default=None)
+    return Signal(kind="performance", fires=alarm.raised, because=because, since=since)
+
+
+def _drift(looked: Looked) -> Signal:
+    if looked.checked is None:
+        because = "; ".join(looked.notes) or "nothing to compare yet"
+        return Signal(kind="drift", fires=False, because=because)
+    alarm = looked.checked.alarm
+    because = f"{alarm.because}; {looked.checked.last.because}" if alarm.raised else alarm.because
+    moments = [m.timestamp() for m in alarm.since.values() if m is not None]
+    since = min(moments, default=None)
+    return Signal(kind="drift", fires=alarm.raised, because=because, since=since)
 
 
 def _trained_on(version: ModelVersion) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from getpass import getuser
 from typing import TYPE_CHECKING
 
-from charkha.errors import ProjectError, UserError
+from charkha.errors import UserError
 from charkha.ledger import ledger_url, open_ledger
 from charkha.loop.controller import Around, Loop
 from charkha.loop.cronsim import last_due
@@ -19,9 +19,9 @@ from charkha.loop.training import ProcessTrainer
 from charkha.loop.triggers import triggers_of
 from charkha.loop.turns import KIND, REQUEST, Kept
 from charkha.models.registry import find_version, list_versions
+from charkha.monitoring.telling import tell
 from charkha.release.plan import make_plan, steps_of
 from charkha.release.starting import open_platform, surroundings
-from charkha.serving.records.moments import moment_of
 from charkha.states import States
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def open_loop(project: Project, model: str) -> Iterator[Loop]:
             release=lambda: surroundings(project, model),
             states=states,
             ledger=ledger,
+            alert=lambda causes, unknown: tell(project, causes, scope=model, unknown=unknown),
         )
         loop = Loop(project, model, around, who=f"loop of {getuser()}")
         try:
@@ -61,7 +62,7 @@ def check_settings(project: Project) -> None:
     """See now that a turn can be carried out, and not when one is begun, perhaps in weeks.
 
     Raises:
-        ProjectError: a schedule, a window or `look_back` is none, or triggers are there twice.
+        ProjectError: a schedule or a window is none, or triggers are there twice.
         UserError: the steps cannot be, or the settings name no administration API.
     """
     given = project.loop
@@ -69,11 +70,6 @@ def check_settings(project: Project) -> None:
         if trigger.cron is not None:
             last_due(trigger.cron, time.time())
     check_window(given.window)
-    try:
-        moment_of(given.look_back)
-    except UserError as e:
-        where = "charkha.toml, [loop] look_back"
-        raise ProjectError(e.what, where=where, fix=e.fix) from e
     if given.strategy != "none":
         make_plan(given.strategy, steps=steps_of(given.steps))
         open_platform(project)

@@ -71,12 +71,6 @@ class Kept:
         ended = tuple(replace(b, at=turn.decided_at) for b in last)
         return replace(self, turn=turn, begun=(*self.begun[:-1], *ended))
 
-    def with_end(self, turn: Turn) -> Kept:
-        """Return it with its turn ended: from then on triggers cool down."""
-        last = self.begun[-1:]
-        ended = tuple(replace(b, at=turn.decided_at) for b in last)
-        return replace(self, turn=turn, begun=(*self.begun[:-1], *ended))
-
     def as_json(self) -> dict[str, Any]:
         """Return plain data, which `from_json` reads."""
         return asdict(self)

@@ -30,6 +30,7 @@ from charkha.monitoring.performance import (
     MetricVerdict,
     Outcome,
     Performance,
+    Segment,
     ToldPerformance,
     WindowPerformance,
     performance_alarm,
@@ -52,6 +53,7 @@ def measure_performance(
     since: str | datetime | None = None,
     until: str | datetime | None = None,
     window: str | None = None,
+    sparing: bool = False,
 ) -> Performance:
     """Measure one version on the records whose ground truth has come, and keep the verdicts.
 
@@ -63,6 +65,7 @@ def measure_performance(
         since: as `charkha.read_records`.
         until: the same.
         window: size of one window, `1000` rows or `6h`; that of `[monitoring]` without it.
+        sparing: look for segments only where a metric is lower, for who looks each minute.
 
     Raises:
         UserError: there is no such version, no record.
@@ -76,16 +79,19 @@ def measure_performance(
     records = records_of(project, version, since, until)
     judge = _prepare(project, kept, inputs_of(records, ignored(project)))
     windows = tuple(judge.window(part) for part in cut(records, size))
-    every = labelled(answered(records, kept.task, kept.classes), kept.task)
-    history = _remember(project, version, windows)
+    alarm = performance_alarm(_remember(project, version, windows), settings)
+    segments: tuple[Segment, ...] = ()
+    if alarm.raised or not sparing:
+        every = labelled(answered(records, kept.task, kept.classes), kept.task)
+        segments = worst_segments(every, judge.inputs, judge.held_out, kept.task, settings)
     return Performance(
         version=str(version),
         task=kept.task,
         target=kept.target,
         held_out=judge.figures,
         windows=windows,
-        segments=worst_segments(every, judge.inputs, judge.held_out, kept.task, settings),
-        alarm=performance_alarm(history, settings),
+        segments=segments,
+        alarm=alarm,
     )
 
 

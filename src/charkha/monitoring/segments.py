@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as compute
 from numpy.typing import NDArray
 
 from charkha.data.profiles.columns import is_moment, is_number, label_of, whole
@@ -60,8 +61,8 @@ class Rule:
         if self.missing:
             return _missing(array)
         if self.label is not None:
-            texts = [None if v is None else label_of(v) for v in array.to_pylist()]
-            return np.array([t == self.label for t in texts], dtype=bool)
+            names, places = _labels(array)
+            return np.asarray(names == self.label, dtype=bool)[places]
         values = numbers_or_moments(column)
         with np.errstate(invalid="ignore"):
             found: Mask = (values >= self.low) & (values < self.high)
@@ -223,12 +224,20 @@ def _rules(column: pa.ChunkedArray, least: int) -> Iterator[tuple[str, Rule]]:
         if moments or len(distinct) > _FEW:
             yield from _ranges(values, moments=moments)
             return
-    labels = [label_of(v) for v, gone in zip(array.to_pylist(), lacking, strict=True) if not gone]
-    names, counts = np.unique(np.array(labels, dtype=str), return_counts=True)
+    labels, places = _labels(array)
+    names, counts = np.unique(labels[places[~lacking]].astype(str), return_counts=True)
     common = np.lexsort((names, -counts))[:_LABELS]
     for at in common.tolist():
         if counts[at] >= least:
             yield f"= {names[at]}", Rule(label=str(names[at]))
+
+
+def _labels(array: pa.Array) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Return the distinct values in words, None of null, and which of them each row has."""
+    encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode("encode")
+    words = [None if v is None else label_of(v) for v in encoded.dictionary.to_pylist()]
+    places = compute.fill_null(encoded.indices, len(words)).to_numpy(zero_copy_only=False)
+    return np.array([*words, None], dtype=object), places.astype(np.int64)
 
 
 def _ranges(values: Floats, *, moments: bool) -> Iterator[tuple[str, Rule]]:

@@ -77,7 +77,10 @@ def look(
     )
     checked = found[0] if found else None
     performance = _unless_there_is_nothing(
-        lambda: measure_performance(project, str(version), since=since or BACK, window=size), notes
+        lambda: measure_performance(
+            project, str(version), since=since or BACK, window=size, sparing=True
+        ),
+        notes,
     )
     told = causes.together(
         [
