@@ -18,9 +18,11 @@ import subprocess
 import sys
 import time
 from collections import deque
+from http.client import HTTPConnection
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pandas as pd
 
@@ -49,29 +51,30 @@ window = "200"         # sales
 ignore = ["Longitude"]
 
 [release]
-requests = 40
+requests = 100
 labels = 40
 error_margin = 0.05
 latency_margin = 1.0
 required = ["errors"]
 step_s = 0
-watch_s = 2
+watch_s = 1
 watch_share = 10.0
 every_s = 0.3
 
 [loop]
-every_s = 0.5
+every_s = 0.2
 strategy = "canary"
 steps = "0,50,100"     # 0: as a shadow, which answers nobody
 
 [[trigger]]
 on = "drift"
-labels = 350           # prices that became known since the last turn
+labels = 600           # prices that became known since the last turn
 cool_down_s = 0
+budget = 2             # turns in 30 days
 
 [[trigger]]
 on = "performance"
-labels = 350
+labels = 600
 cool_down_s = 0
 """
 
@@ -146,7 +149,9 @@ class Platform:
 
     def __enter__(self) -> "Platform":
         print("$ charkha up &", flush=True)
-        self._process = subprocess.Popen(["charkha", "up"], stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            ["charkha", "up"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         until = time.monotonic() + PATIENCE_S
         while (found := find_running(Path(".charkha"))) is None:
             if self._process.poll() is not None or time.monotonic() > until:
@@ -178,7 +183,8 @@ class Story:
     """Asks for houses, tells the truth later, and prints what is decided meanwhile."""
 
     def __init__(self, url: str) -> None:
-        self._url, self._project = url, open_project()
+        self._http = HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_S)
+        self._project = open_project()
         self._ledger = open_ledger(self._project)
         self._states = States(ledger_url(self._project))
         self._told = {decision.id for decision in self._ledger.read()}
@@ -192,19 +198,30 @@ class Story:
         """Have a month go by."""
         self._when = f"{year}-{month:02}"
         rows = sales.drop(columns=TARGET).to_dict("records")
-        asked = [post(f"{self._url}/predict", inputs(row))["id"] for row in rows]
+        asked = [
+            self._post("/predict", {name: row[name] for name in COLUMNS})["id"] for row in rows
+        ]
         self._months.append((self._when, asked))
         self._unknown.append(list(zip(asked, sales[TARGET].tolist(), strict=True)))
         if len(self._unknown) > LAG:
             self._reveal()
-        self._settle()
+        if month % 2 == 0 or not self._is_idle():  # a look takes longer than a month here
+            self._settle()
         time.sleep(pace_s)
         self.tell()
 
     def _reveal(self) -> None:
         truths = [{"id": id, "ground_truth": price} for id, price in self._unknown.popleft()]
-        for truth in truths:
-            post(f"{self._url}/feedback", truth)
+        self._post("/feedback", truths)
+
+    def _post(self, path: str, body: object) -> dict:
+        """Send JSON over the one connection, return the JSON that comes back."""
+        self._http.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        answer = self._http.getresponse()
+        said = json.loads(answer.read())
+        if answer.status >= 300:
+            sys.exit(f"{path} says {answer.status}: {said}")
+        return said
 
     def _settle(self) -> None:
         """Wait until the loop has seen the month: training takes hours, and the next sales weeks."""
@@ -221,12 +238,16 @@ class Story:
         idle = kept is not None and (kept.turn is None or kept.turn.phase == "ended")
         return idle and kept.looked_at > since
 
-    def is_quiet(self) -> bool:
-        """Whether nobody has made the mistake yet, and no model is on its way."""
+    def _is_idle(self) -> bool:
+        """Whether no model is on its way."""
         kept, release = kept_of(self._project, MODEL), self._states.read("release", MODEL)
         turning = kept is not None and kept.turn is not None and kept.turn.phase != "ended"
         releasing = release is not None and release.value["ended_at"] is None
-        return not (turning or releasing or self._mixed_up)
+        return not (turning or releasing)
+
+    def is_quiet(self) -> bool:
+        """Whether there is room for the mistake, and nobody has made it yet."""
+        return not self._mixed_up and self._is_idle()
 
     def mix_up(self) -> None:
         """Edit the pipeline as somebody might, run it, and have the result released."""
@@ -304,11 +325,6 @@ def shortened(text: str) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def inputs(row: dict) -> dict:
-    """Return the inputs of a house as the caller knows them."""
-    return {name: row[name] for name in COLUMNS}
-
-
 COLUMNS = [
     "Gr_Liv_Area", "Total_Bsmt_SF", "Lot_Area", "Garage_Area", "Mas_Vnr_Area", "Year_Built", "Year_Remod_Add",
     "Full_Bath", "Half_Bath", "Fireplaces", "Longitude", "Latitude", "Neighborhood", "Overall_Cond",
@@ -336,16 +352,6 @@ def wait_for(address: str) -> None:
         else:
             return
     sys.exit(f"nobody answers at {address}; see .charkha/platform.log")
-
-
-def post(address: str, body: dict) -> dict:
-    """Send JSON, return the JSON that comes back."""
-    request = Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    try:
-        with urlopen(request, timeout=PATIENCE_S) as response:
-            return json.load(response)
-    except HTTPError as e:
-        sys.exit(f"{address} says {e.code}: {e.read().decode()}")
 
 
 if __name__ == "__main__":

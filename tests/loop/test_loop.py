@@ -371,12 +371,12 @@ def test_a_clock_that_jumps_in_the_middle_of_a_turn_changes_no_end(world, jump, 
         if made.loop.tick() == "waiting":
             made.pass_time()
     made.service.now += jump
-    if made.turn.phase == "releasing" and jump < 0:  # its release waits until the clock caught up
-        for _ in range(10):
-            made.loop.tick()
+    for _ in range(60):
+        if made.turn.phase != "ended" and made.loop.tick() in ("waiting", "nothing"):
             made.pass_time()
-        assert (made.turn.phase, made.champion()) == ("releasing", OLD)
-        made.service.now -= jump
+    if made.turn.phase == "releasing":  # a release waits until a clock that was set back catches up
+        assert (made.champion(), jump) == (OLD, -DAY)
+        made.service.now += DAY
     assert made.run().outcome == "promoted"
     assert made.story() == PROMOTED
     assert (made.aliases.moves, made.releases()) == ([NEW], [NEW])
