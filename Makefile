@@ -15,8 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## Show this
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/'
 
-demo: $(VENV)/.local  ## From a fresh project to a served prediction, in ./demo; again: all reused
-	@PATH="$(CURDIR)/$(BIN):$$PATH" python examples/first_turn.py demo
+demo: $(VENV)/.local  ## The whole wheel through the crash of 2008, in ./demo, in two minutes
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python examples/the_whole_wheel.py demo
 
 test: $(VENV)/.test  ## All tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)

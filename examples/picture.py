@@ -1,20 +1,24 @@
-"""A terminal transcript as an SVG: `make demo | python examples/picture.py > docs/first-turn.svg`."""
+"""A part of a terminal's transcript as an SVG.
+
+make demo </dev/null | python examples/picture.py "How far" "$ charkha monitor" > docs/the-whole-wheel.svg
+"""
 
 import sys
 from html import escape
 from pathlib import Path
 from textwrap import wrap
 
-COLUMNS = 100
+COLUMNS = 112
 GLYPH, LINE, MARGIN = 8.4, 20, 20  # pixels; a monospace glyph is 0.6 of its font size wide
 FONT = "14px ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 
-def picture(transcript: str) -> str:
-    """Return the SVG of all lines from the first command (`$ …`) on, with this folder's path cut."""
+def picture(transcript: str, first: str, last: str) -> str:
+    """Return the SVG of the lines from one that begins with `first` to one that does with `last`."""
     lines = transcript.rstrip().replace(str(Path.cwd()), "~/charkha").splitlines()
-    start = next(number for number, line in enumerate(lines) if line.startswith("$ "))
-    shown = [part for line in lines[start:] for part in folded(line)]
+    start = next(number for number, line in enumerate(lines) if line.startswith(first))
+    end = next(n for n, line in enumerate(lines) if n > start and line.startswith(last))
+    shown = [part for line in lines[start : end - 1] for part in folded(line)]
     width = round(2 * MARGIN + GLYPH * COLUMNS)
     height = 2 * MARGIN + LINE * len(shown)
     rows = "\n".join(row(number, line) for number, line in enumerate(shown))
@@ -41,4 +45,4 @@ def row(number: int, line: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(picture(sys.stdin.read()))
+    sys.stdout.write(picture(sys.stdin.read(), *sys.argv[1:3]))

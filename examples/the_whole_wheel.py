@@ -1,4 +1,4 @@
-"""The whole wheel through the crash of 2008, as `make demo` shows it: python examples/whole_wheel.py FOLDER.
+"""The whole wheel through the crash of 2008, as `make demo` shows it: python examples/the_whole_wheel.py FOLDER.
 
 Trains on the house sales of 2006, serves the model, and asks it for every house that was sold in
 Ames until July 2010, in order; what a house went for becomes known two months later. From then on
@@ -20,6 +20,7 @@ import time
 from collections import deque
 from http.client import HTTPConnection
 from pathlib import Path
+from textwrap import fill
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -37,6 +38,8 @@ MARK = "made-by-the-demo"  # a file: only a folder with it is ever removed
 LAG = 2  # months until the price of a sale is known
 MISTAKE = (2009, 4)  # when somebody edits pipeline.py
 PATIENCE_S = 90
+WIDTH = min(shutil.get_terminal_size((110, 24)).columns, 140)
+INDENT = " " * 9
 
 SETTINGS = """
 # From here on: what the demo adds. Margins fit a town in which 55 houses are sold a month, and times
@@ -57,7 +60,7 @@ error_margin = 0.05
 latency_margin = 1.0
 required = ["errors"]
 step_s = 0
-watch_s = 1
+watch_s = 0.3
 watch_share = 10.0
 every_s = 0.3
 
@@ -276,7 +279,9 @@ class Story:
 
     def _say(self, text: str) -> None:
         self._events.append((self._when, text))
-        print(f"{self._when}  {shortened(text)}", flush=True)
+        print(
+            fill(f"{self._when}  {text}", WIDTH, subsequent_indent=INDENT, max_lines=3), flush=True
+        )
 
     def conclude(self) -> None:
         """Tell the last prices, and draw how far the prices were off, quarter by quarter."""
@@ -301,28 +306,20 @@ class Story:
             print(f"{name}  {'█' * round(2 * off):<26} {off:4.1f} %  of {len(rows)} by @{versions}")
             for when, text in self._events:
                 if f"{when[:4]} Q{(int(when[5:]) + 2) // 3}" == name:
-                    print(f"           {shortened(text)}")
+                    print(fill(text, WIDTH, initial_indent=INDENT, max_lines=1, placeholder=" …"))
         print()
 
 
 def in_words(decision: Decision) -> str | None:
     """Return what the ledger remembers as a line of the story; None of what is no news."""
-    said = decision.numbers
+    said, because = decision.numbers, decision.because.replace("input.", "")
     if decision.kind == "loop" and said["phase"] == "training":
-        return f"trains again, for {decision.because}"
-    if decision.kind == "loop" and said["phase"] == "releasing":
-        return decision.because
+        return f"trains again, for {because}"
     if decision.kind == "loop":
-        return f"{said['outcome']}: {decision.because}"
-    if decision.kind == "release":
-        return f"release of {decision.subject}, {said['phase']}: {decision.because}"
+        return because
+    if decision.kind == "release" and said["phase"] != "promoted":  # the loop says so
+        return f"release of {decision.subject}, {said['phase']}: {because}"
     return None
-
-
-def shortened(text: str) -> str:
-    """Return a text that fits on a line of a terminal."""
-    most = shutil.get_terminal_size((120, 24)).columns - 12
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 COLUMNS = [
