@@ -222,6 +222,20 @@ def test_lower_performance_in_two_windows_is_an_alarm_that_says_since_when(price
     assert json.loads(json.dumps(asdict(found), default=str))["windows"][2]["outcome"] == "lower"
 
 
+def test_who_looks_again_and_again_keeps_only_what_is_news(prices):
+    for batch in range(6):  # windows are counted from the newest, so each look has others
+        rows = houses(130, batch, noise=0.1 if batch < 4 else 0.4)
+        prices.tell(prices.ask(rows, minutes_ago=60 - batch), rows["price"])
+        prices.measure(window="200", sparing=True)
+    outcomes = [decision.numbers["outcome"] for decision in prices.kept()]
+    assert outcomes[0] == "as expected"
+    assert outcomes[-1] == "lower"
+    assert len(outcomes) <= 5
+    kept = len(prices.kept())
+    prices.measure(window="200", sparing=True)
+    assert len(prices.kept()) == kept
+
+
 def test_the_worst_segment_is_found_without_being_named(prices):
     rows = houses(1_500, 5)
     south = rows["place"] == "South"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from getpass import getuser
@@ -65,7 +65,8 @@ def measure_performance(
         since: as `charkha.read_records`.
         until: the same.
         window: size of one window, `1000` rows or `6h`; that of `[monitoring]` without it.
-        sparing: look for segments only where a metric is lower, for who looks each minute.
+        sparing: for who looks each minute: look for segments only where a metric is lower, and keep
+            a verdict only where it says another thing than the one before, or is of later records.
 
     Raises:
         UserError: there is no such version, no record.
@@ -79,7 +80,7 @@ def measure_performance(
     records = records_of(project, version, since, until)
     judge = _prepare(project, kept, inputs_of(records, ignored(project)))
     windows = tuple(judge.window(part) for part in cut(records, size))
-    alarm = performance_alarm(_remember(project, version, windows), settings)
+    alarm = performance_alarm(_remember(project, version, windows, sparing=sparing), settings)
     segments: tuple[Segment, ...] = ()
     if alarm.raised or not sparing:
         every = labelled(answered(records, kept.task, kept.classes), kept.task)
@@ -239,17 +240,39 @@ def _unlike(rows: pa.Table, settings: MonitoringSettings) -> tuple[str, ...]:
 
 
 def _remember(
-    project: Project, version: ModelVersion, windows: Sequence[WindowPerformance]
+    project: Project,
+    version: ModelVersion,
+    windows: Sequence[WindowPerformance],
+    *,
+    sparing: bool,
 ) -> list[ToldPerformance]:
     """Keep the verdicts; return them after those of windows that ended before these begin."""
     ledger = open_ledger(project)
     try:
-        earlier = _earlier(ledger.read(KIND, str(version)), windows[0].since)
-        for window in windows:
+        known = ledger.read(KIND, str(version))
+        earlier = _earlier(known, windows[0].since)
+        for window in _news(known, windows) if sparing else windows:
             ledger.record(_decision(version, window))
     finally:
         ledger.close()
     return [*earlier, *(w.told for w in windows)]
+
+
+def _news(
+    known: Sequence[Decision], windows: Sequence[WindowPerformance]
+) -> Iterator[WindowPerformance]:
+    """Yield the windows with enough labels that say another thing, or are of later records."""
+    judged = [d.numbers for d in known if d.numbers["outcome"] != "not enough labels"]
+    last = judged[-1] if judged else None
+    said = (last["outcome"], last["lower"]) if last else None
+    until = datetime.fromisoformat(str(last["until"])) if last else None
+    for window in windows:
+        if window.outcome == "not enough labels":
+            continue
+        now = (window.outcome, list(window.lower))
+        if until is None or window.since > until or (now != said and window.until > until):
+            yield window
+            said, until = now, window.until
 
 
 def _decision(version: ModelVersion, window: WindowPerformance) -> Decision:
