@@ -167,3 +167,16 @@ def test_a_release_whose_controller_is_killed_ends_and_is_looked_at_for_drift(ho
     with psycopg.connect(houses.environment["LEDGER"]) as ledger:
         told = ledger.execute("SELECT because FROM decisions WHERE kind = 'drift'").fetchall()
         assert told
+
+    turned = houses.begin("loop", "--now", "--json", stdout=subprocess.PIPE)
+    lines = [json.loads(line) for line in turned.communicate(timeout=240)[0].splitlines()]
+    turn = next(line["turn"] for line in reversed(lines) if line["turn"])
+    if turn["phase"] == "releasing":  # what the gate passed is ended here, to be short
+        houses.json("release", "abort", "--because", "the test is over")
+        houses.begin("loop", stdout=subprocess.DEVNULL).wait(240)
+    with psycopg.connect(houses.environment["LEDGER"]) as ledger:
+        query = "SELECT numbers FROM decisions WHERE kind = 'loop' ORDER BY at"
+        told = [json.loads(numbers) for (numbers,) in ledger.execute(query).fetchall()]
+    assert {each["turn"] for each in told} == {turn["id"]}
+    assert told[-1]["outcome"] in ("refused", "rolled back")
+    assert told[-1]["outcome"] in json.dumps(houses.json("why", turn["id"]))

@@ -19,6 +19,7 @@ _QUALITY = frozenset(
     {"missing", "new", "range"}
 )  # tests of what a value is, not of how many are what
 _NAMED = 3  # columns in a title
+_TOLD = 5  # columns whose reason stands in the text; the numbers have all of them
 _HALF = 0.5  # of the values missing: no longer a warning
 _TOLD_S = 86_400.0  # for so long a release that was rolled back, or a turn that failed, is news
 
@@ -223,7 +224,8 @@ def _of_columns(
     severity: Severity,
 ) -> Cause:
     began = min((at for c in columns if (at := since[c.column]) is not None), default=None)
-    told = "; ".join(f"{plain(c.column)}: {c.because}" for c in columns)
+    told = "; ".join(f"{plain(c.column)}: {c.because}" for c in columns[:_TOLD])
+    told += f"; and {len(columns) - _TOLD} more columns" if len(columns) > _TOLD else ""
     text = f"{told}. {verdict.rows:,} rows, {_span(verdict.since, verdict.until)}"
     if began is not None:
         text += f"; drifting since {began:%Y-%m-%d %H:%M} UTC"
