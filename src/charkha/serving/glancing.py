@@ -192,7 +192,7 @@ class Glance:
         ]
         for q, value in self._reference.quantiles:
             read = _constant(value)
-            own.append(watch("charkha_prediction_reference", read, **version, quantile=f"{q:g}"))
+            own.append(watch("charkha_prediction_reference", read, **version, share=f"{q:g}"))
         for label, share in self._reference.labels:
             name = "charkha_predicted_label_reference_share"
             own.append(watch(name, _constant(share), **version, label=label))

@@ -88,10 +88,10 @@ def inputs(smallest_share: float, least_rows: int) -> tuple[Alert, ...]:
     bucket = f'charkha_prediction_value_bucket{{{_JOB},{_VARIANT},role="live",le='
     outside = " or ".join(
         f"{median} {sign} on (job, model, version) group_left () "
-        f'max by (job, model, version) ({told}{{quantile="{quantile}"}})'
-        for sign, quantile in (("<", "0.05"), (">", "0.95"))
+        f'max by (job, model, version) ({told}{{share="{share}"}})'
+        for sign, share in (("<", "0.05"), (">", "0.95"))
     )
-    bounds = {f'{told}{{{_JOB},{_VERSION},quantile="{q}"}}': v for q, v in
+    bounds = {f'{told}{{{_JOB},{_VERSION},share="{q}"}}': v for q, v in
               (("0.05", "10x70"), ("0.95", "100x70"))}  # fmt: skip
     check = (
         "`charkha monitor check {{ $labels.model }} --since 6h` says which columns, and how far."

@@ -81,8 +81,8 @@ def quality() -> tuple[Row, ...]:
                     asked=(
                         *(ask(f"histogram_quantile({q}, sum by ({_BY}, le) ({said}))", f"{q:g} {_NAMED}")
                           for q in (0.05, 0.5, 0.95)),
-                        ask(f"max by (version, quantile) (charkha_prediction_reference{{{_M}}})",
-                            "then, {{quantile}} of {{version}}"),
+                        ask(f"max by (version, share) (charkha_prediction_reference{{{_M}}})",
+                            "then, {{share}} of {{version}}"),
                     ),
                     unit="short", width=12,
                 ),
