@@ -126,6 +126,7 @@ def test_the_platform_is_found_comes_back_and_leaves_nothing_when_it_is_killed(u
     assert ask(addresses["server"], root)["id"]
 
     run.process.kill()
+    run.process.wait()  # a shell does that: until then its pid is somebody's
     until = time.monotonic() + WAIT_S
     while (left := living([second])) and time.monotonic() < until:
         time.sleep(0.1)

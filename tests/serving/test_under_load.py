@@ -50,12 +50,13 @@ class Tally:
 def project(registered):
     file = registered.root / "charkha.toml"
     text = file.read_text()
-    if "admin_token" not in text:
-        file.write_text(text + 'admin_token = "env:ADMIN_TOKEN"\n')
+    file.write_text(text + 'admin_token = "env:ADMIN_TOKEN"\n')
     for version in (2, 1):
         registered.move("champion", version)
     registered.move("challenger", 2)
-    return registered
+    yield registered
+    file.write_text(text)  # others share the project
+    registered.move("champion", 1)
 
 
 def administer(server, method, path, document=None):

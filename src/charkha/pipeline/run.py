@@ -193,7 +193,9 @@ def _datasets(graph: Graph, project: Project) -> dict[str, str]:
             source = revive(binding, project)
             if type(source).__name__ not in ("Dataset", "Labelled"):
                 continue
-            found[source.name] = source.fingerprint({})
+            fingerprint = source.fingerprint({})
+            if fingerprint != "none":  # of predictions whose truth has come there are none yet
+                found[source.name] = fingerprint
             described[given] = source.describe()
         binding.update(described[given])
     return found

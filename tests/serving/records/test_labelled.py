@@ -241,7 +241,7 @@ def test_a_step_is_reused_when_nothing_came_and_runs_when_a_truth_did(kept, answ
         return json.loads(done.stdout.splitlines()[-1])
 
     first = run()
-    assert (first["data"], first["said"]) == ({"prices.records": NONE}, [0, 0])
+    assert (first["data"], first["said"]) == ({}, [0, 0])
     answer(None)
     assert {how[0] for how in run()["steps"].values()} == {"reused"}
     answer(1.0)
