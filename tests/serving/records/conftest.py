@@ -112,7 +112,12 @@ def script():
             capture_output=True,
             text=True,
             preexec_fn=limit if most_bytes else None,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(Path(__file__).parent),
+                # what is compiled below the limit would be kept cut off, for everybody
+                **({"PYTHONDONTWRITEBYTECODE": "1"} if most_bytes else {}),
+            },
         )
         assert done.returncode == 0, done.stderr
         return done
