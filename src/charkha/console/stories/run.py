@@ -145,7 +145,7 @@ def _facts(run: Run) -> Iterator[Fact]:
     text = f"{commit[:_DIGEST]}{dirty}" if commit else "not in git"
     yield Fact(name="commit", value=commit, text=text)
     data = {name: version.partition(" ")[0] for name, version in started.datasets.items()}
-    short = [f"{name}@{version.removeprefix('md5:')[:8]}" for name, version in data.items()]
+    short = [f"{name}@{version.rpartition(':')[2][:8]}" for name, version in data.items()]
     yield Fact(name="data", value=data, text=word(short))
     yield Fact(name="params", value=started.params)
     yield Fact(name="by", value=started.user, text=f"{started.user} on {started.host}")

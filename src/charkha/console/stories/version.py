@@ -173,7 +173,7 @@ def _moved(sources: Sources, name: str) -> list[Entry]:
 def _data(version: ModelVersion) -> list[str]:
     """Return `ames@a304afb9`, as `charkha data restore` takes it."""
     pairs = (text.partition("=") for text in version.tags.get("charkha.data", "").split())
-    return [f"{name}@{md5.removeprefix('md5:')[:8]}" for name, _, md5 in pairs]
+    return [f"{name}@{digest.rpartition(':')[2][:8]}" for name, _, digest in pairs]
 
 
 def _held(sources: Sources, version: ModelVersion) -> list[str]:
