@@ -95,7 +95,7 @@ def together(one: Scored, other: Scored) -> Scored:
     return Scored(truth=np.concatenate([one.truth, other.truth]), predicted=said)
 
 
-def inputs_of(table: pa.Table, ignored: set[str]) -> list[str]:
+def inputs_of(table: pa.Table, ignored: frozenset[str]) -> list[str]:
     """Return the names of the input columns, as the table calls them, without the ignored ones."""
     names = [n for n in table.column_names if n.startswith(INPUT)]
     return [n for n in names if n not in ignored and n.removeprefix(INPUT) not in ignored]

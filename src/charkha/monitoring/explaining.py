@@ -28,8 +28,9 @@ from charkha.models.predictions import Floats, Predictions
 from charkha.models.profiled import INPUT, PREDICTION, profile_of
 from charkha.models.registry import find_version
 from charkha.models.verdict import show
+from charkha.monitoring.checking import ignored_by
 from charkha.monitoring.comparing import compare
-from charkha.monitoring.measuring import ignored, records_of
+from charkha.monitoring.measuring import records_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,7 +108,7 @@ def explain_change(
         meant = nearest(unknown[0], names)
         fix = f"did you mean {meant!r}?" if meant else f"use some of: {', '.join(names)}"
         raise UserError(f"the model has no input {unknown[0]!r}", fix=fix)
-    hidden = ignored(project)
+    hidden = ignored_by(project)
     if columns is None:
         columns = _changed(project, folder, str(version), records, hidden)
     of, say = _number_of(package, folder, records)
@@ -200,7 +201,7 @@ def _steps(
 
 
 def _changed(
-    project: Project, folder: Path, version: str, records: pa.Table, hidden: set[str]
+    project: Project, folder: Path, version: str, records: pa.Table, hidden: frozenset[str]
 ) -> list[str]:
     """Return the inputs whose distribution changed most, in standard deviations."""
     profile = profile_of(folder, version)

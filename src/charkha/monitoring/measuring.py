@@ -23,6 +23,7 @@ from charkha.models.profiled import PREDICTION, TRUTH
 from charkha.models.registry import find_version
 from charkha.monitoring import comparing
 from charkha.monitoring.answers import Labelled, answered, inputs_of, labelled
+from charkha.monitoring.checking import ignored_by
 from charkha.monitoring.estimates import Estimator, estimates, make_estimator
 from charkha.monitoring.losses import HeldOut, compare, held_out_value, interval
 from charkha.monitoring.performance import (
@@ -78,7 +79,7 @@ def measure_performance(
     version = find_version(project, reference)
     kept = held_out_of(folder_of(project, version))
     records = records_of(project, version, since, until)
-    judge = _prepare(project, kept, inputs_of(records, ignored(project)))
+    judge = _prepare(project, kept, inputs_of(records, ignored_by(project)))
     windows = tuple(judge.window(part) for part in cut(records, size))
     alarm = performance_alarm(_remember(project, version, windows, sparing=sparing), settings)
     segments: tuple[Segment, ...] = ()
@@ -119,11 +120,6 @@ def records_of(
             f"charkha records {version.name}",
         )
     return records
-
-
-def ignored(project: Project) -> set[str]:
-    """Return the columns that are not looked at; what is redacted is null in all rows."""
-    return {*project.monitoring.ignore, *project.records.redact}
 
 
 def metrics_of(project: Project, task: Task) -> tuple[str, ...]:
