@@ -285,6 +285,13 @@ def test_the_rules_are_those_of_the_project(project):
     assert board["templating"]["list"][1]["current"]["value"] == "barn-prices"
 
 
+def test_a_folder_that_is_a_file_is_an_error_that_names_it(project, capsys):
+    (project / "taken").write_text("")
+    assert main(["render", "grafana", "--out", "taken"]) == 1
+    assert "taken" in (said := capsys.readouterr().err)
+    assert "--out DIR" in said
+
+
 def test_a_changed_file_is_named_with_the_way_out(project, capsys):
     assert main(["render", "prometheus"]) == 0
     alerts_file = project / "monitoring" / "prometheus" / "alerts.yml"

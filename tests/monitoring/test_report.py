@@ -184,6 +184,10 @@ def test_the_command_writes_the_file_and_says_its_verdict(drifted, capsys):
     told = json.loads(capsys.readouterr().out)
     assert (told["version"], told["verdict"]) == ("prices@1", "needs attention")
     assert told["bytes"] < 100_000
+    (drifted.project.root / "taken").write_text("")
+    for out in (".", "taken/it.html"):
+        assert main(["monitor", "report", "prices", "--window", "500", "--out", out]) == 1
+        assert f"{out} cannot be written" in capsys.readouterr().err
     assert main(["monitor", "report", "prices@9"]) == 1
     assert main(["monitor", "report", "prices", "--window", "many"]) == 1
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charkha.cli import show
+from charkha.cli.files import write_file
 from charkha.errors import DONE
 from charkha.monitoring.reporting.gathering import gather
 from charkha.monitoring.reporting.report import written_report
@@ -24,8 +25,7 @@ def act(project: Project, given: argparse.Namespace) -> int:
         )
         text = written_report(gathered).encode()
     out = Path(given.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(text)
+    write_file(given.out, text, make_folder=True)
     told = summary(gathered)
     if given.json:
         show.as_json(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from charkha.cli import show
 from charkha.cli.arguments import parser
+from charkha.cli.files import write_file
 from charkha.errors import DONE, DataError, UserError
 from charkha.models.formats import FORMATS, format_of
 from charkha.models.packaged import folder_of
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> int:
     for notice in scores.notices:
         show.note(notice)
     if given.output and into:
-        _write(given.output, scoring.write_scores(scores, into))
+        write_file(given.output, scoring.write_scores(scores, into))
     if given.json:
         show.as_json(_as_json(package, version, scores))
     elif given.output:
@@ -85,19 +86,6 @@ def _read(file: str) -> bytes:
 def _check_no_folder(file: str | None, fix: str) -> None:
     if file and file != "-" and Path(file).is_dir():
         raise UserError(f"{file} is a folder", fix=fix)
-
-
-def _write(file: str, data: bytes) -> None:
-    """Write all of it or nothing."""
-    path = Path(file)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except FileNotFoundError as e:
-        raise UserError(f"there is no folder {path.parent}", fix=f"mkdir -p {path.parent}") from e
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _as_json(package: ModelPackage, version: int | None, scores: Scores) -> dict[str, object]:

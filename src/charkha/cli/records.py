@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charkha.cli import show
 from charkha.cli.arguments import count, parser
+from charkha.cli.files import write_file
 from charkha.data.late import late
 from charkha.definition import nearest
-from charkha.errors import DONE, NotFound, UserError
+from charkha.errors import DONE, NotFound
 from charkha.models.formats import format_of
 from charkha.project import Project, open_project
 
@@ -72,7 +72,7 @@ def _read(project: Project, reading: Any, given: argparse.Namespace) -> None:
         )
     exporting = late("charkha.serving.records.exporting", extra="records")
     if given.output and form:
-        _write(given.output, exporting.as_file(table, form))
+        write_file(given.output, exporting.as_file(table, form))
         show.note(f"{table.num_rows:,} records in {given.output}")
     elif given.json:
         for row in exporting.plain_rows(table):
@@ -128,16 +128,3 @@ def _show_one(row: dict[str, Any] | None, given: argparse.Namespace) -> None:
         return
     width = max(map(len, plain))
     print("\n".join(f"{name:<{width}}  {value}" for name, value in plain.items()))
-
-
-def _write(file: str, data: bytes) -> None:
-    """Write all of it or nothing."""
-    path = Path(file)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except FileNotFoundError as e:
-        raise UserError(f"there is no folder {path.parent}", fix=f"mkdir -p {path.parent}") from e
-    finally:
-        partial.unlink(missing_ok=True)

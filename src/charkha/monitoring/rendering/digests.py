@@ -45,8 +45,17 @@ def write(folder: Path, files: Mapping[str, str], *, force: bool) -> list[str]:
         force: whether files that a person changed are written over.
 
     Raises:
-        UserError: a person has changed one; nothing is written then.
+        UserError: a person has changed one, and nothing is written then; or no folder can be there.
     """
+    try:
+        return _write(folder, files, force=force)
+    except (NotADirectoryError, FileExistsError, IsADirectoryError, FileNotFoundError) as e:
+        raise UserError(
+            f"{e.filename} cannot be written: {e.strerror}", fix="--out DIR writes elsewhere"
+        ) from e
+
+
+def _write(folder: Path, files: Mapping[str, str], *, force: bool) -> list[str]:
     found = {name: _read(folder / name) for name in files}
     changed = [
         name for name, text in found.items()
