@@ -130,9 +130,18 @@ def platform_of(project: Project, token: str | None = TOKEN) -> ServerPlatform:
     )
 
 
+def make_champion(project: Project, version: int) -> None:
+    """Put the alias back, and wait until the server has followed: a test before may have moved it."""
+    client = MlflowRegistry(project.tracking.uri)._client
+    client.set_registered_model_alias("prices", "champion", str(version))
+    while [arm.version for arm in held(project)] != [version]:
+        time.sleep(0.1)
+
+
 class TestServer(PlatformContract):
     @pytest.fixture
     def platform(self, project, served):
+        make_champion(project, 2)
         made = platform_of(project)
         yield made
         made.set_shares({"champion": 100})
@@ -235,11 +244,7 @@ def champion(project: Project) -> int:
 def test_a_worse_version_goes_back_and_a_good_one_is_champion_though_its_controller_was_killed(
     project, served, callers, release, monkeypatch, capsys
 ):
-    MlflowRegistry(project.tracking.uri)._client.set_registered_model_alias(
-        "prices", "champion", "2"
-    )
-    while [arm.version for arm in held(project)] != [2]:
-        time.sleep(0.1)
+    make_champion(project, 2)
     before = len(story(project, 3))
     bad = release("start", "prices@4", "--steps", "30,100")
     out, err = bad.communicate(timeout=120)
