@@ -81,6 +81,14 @@ labels = 600
 cool_down_s = 0
 """
 
+DATABASE = """
+[ledger]
+url = "env:DEMO_DATABASE"
+
+[tracking]
+uri = "env:DEMO_DATABASE"
+"""
+
 MIX_UP = '''
 @step
 def in_metres(rows: pd.DataFrame) -> pd.DataFrame:
@@ -98,9 +106,14 @@ def main() -> None:
     parser.add_argument(
         "--pace", type=float, default=0.0, metavar="S", help="seconds more for a month"
     )
+    parser.add_argument(
+        "--postgresql", metavar="URL", help="an empty database for ledger and MLflow, not SQLite"
+    )
     given = parser.parse_args()
     began = time.monotonic()
-    later = prepare(given.folder.resolve())
+    if given.postgresql:
+        os.environ["DEMO_DATABASE"] = given.postgresql
+    later = prepare(given.folder.resolve(), SETTINGS + DATABASE * bool(given.postgresql))
     charkha("run")
     with Platform() as platform:
         story = Story(platform.url)
@@ -114,7 +127,7 @@ def main() -> None:
         platform.leave()
 
 
-def prepare(folder: Path) -> pd.DataFrame:
+def prepare(folder: Path, settings: str) -> pd.DataFrame:
     """Make the project with the sales of 2006; return the later ones."""
     if folder.exists():
         if not (folder / ".charkha" / MARK).exists():
@@ -137,7 +150,7 @@ def prepare(folder: Path) -> pd.DataFrame:
     text = text.replace("year = 2009 ", "year = 2006\nmonth = 9 ").replace(
         "after this year", "after"
     )
-    Path("charkha.toml").write_text(text + SETTINGS)
+    Path("charkha.toml").write_text(text + settings)
     return sales[~past & (sales["Gr_Liv_Area"] <= 4000)]
 
 
