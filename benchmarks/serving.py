@@ -43,8 +43,7 @@ PLAN: dict[str, dict[int, list[str]]] = {  # model: rows a request: who
     "wide": {1: FAST},
 }
 QUICK: dict[str, dict[int, list[str]]] = {
-    "forest": {1: [LIMIT, CHARKHA, "MLServer"]},
-    "linear": {1: [LIMIT, CHARKHA]},
+    "linear": {1: [LIMIT, CHARKHA, "MLServer"]},
 }
 
 
