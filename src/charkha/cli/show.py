@@ -13,14 +13,19 @@ from importlib.util import find_spec
 
 def as_json(value: object) -> None:
     """Print one JSON document on stdout; what JSON does not know is printed as text."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=_is_narrow(), default=str)
     sys.stdout.write("\n")
 
 
 def as_line(value: object) -> None:
     """Print one JSON document on a line of its own, at once: an event among others."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(json.dumps(value, ensure_ascii=_is_narrow(), default=str) + "\n")
     sys.stdout.flush()
+
+
+def _is_narrow() -> bool:
+    """Whether stdout lacks most letters, which JSON then writes as escapes of its own."""
+    return (sys.stdout.encoding or "utf-8").lower() != "utf-8"
 
 
 def note(text: str) -> None:
