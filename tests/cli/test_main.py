@@ -1,5 +1,6 @@
 import errno
 import json
+import math
 import os
 import re
 import signal
@@ -206,9 +207,10 @@ def test_an_empty_table_is_its_head(capsys):
 
 
 def test_json_is_one_document_with_everything_readable(capsys):
-    show.as_json({"path": Path("a/b"), "name": "Größe"})
+    show.as_json({"path": Path("a/b"), "name": "Größe", "psi": [math.inf, {"p": math.nan}, 1.5]})
     told = capsys.readouterr().out
-    assert json.loads(told) == {"path": "a/b", "name": "Größe"}
+    found = {"path": "a/b", "name": "Größe", "psi": [None, {"p": None}, 1.5]}
+    assert json.loads(told) == found
     assert "Größe" in told
 
 
