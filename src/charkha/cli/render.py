@@ -104,6 +104,11 @@ def _parser() -> argparse.ArgumentParser:
         default=99.9,
         help="of the requests that have to be answered; 99.9 without it",
     )
+    _add_grafana(among)
+    return made
+
+
+def _add_grafana(among: Subcommands) -> None:
     grafana = _subcommand(
         among,
         "grafana",
@@ -120,7 +125,6 @@ def _parser() -> argparse.ArgumentParser:
     grafana.add_argument(
         "--model", metavar="NAME", help="shown at first; the project's own without"
     )
-    return made
 
 
 def _subcommand(
