@@ -1,5 +1,7 @@
 """The ledger, in SQLite and in PostgreSQL, and what it says where its database refuses."""
 
+import os
+import pwd
 import sqlite3
 import subprocess
 import sys
@@ -7,7 +9,7 @@ import sys
 import pytest
 
 from charkha.errors import ProjectError, Unavailable, UserError
-from charkha.ledger import Decision, Ledger, open_ledger
+from charkha.ledger import Decision, Ledger, open_ledger, who_acts
 from charkha.project import open_project
 from charkha.states import States
 
@@ -221,3 +223,26 @@ def test_without_the_driver_its_install_line_is_told(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.splitlines() == ["pip install 'charkha[postgresql]'"] * 2, done.stderr
+
+
+@pytest.mark.parametrize("url", ["sqlite:///taken/ledger.db", "sqlite:////proc/no/ledger.db"])
+def test_a_folder_that_cannot_be_made_is_told(tmp_path, url):
+    (tmp_path / "taken").write_text("")
+    (tmp_path / "charkha.toml").write_text(f'[ledger]\nurl = "{url}"\n')
+    with pytest.raises(UserError, match="the folder of the ledger, .* cannot be made"):
+        open_ledger(open_project(tmp_path))
+
+
+def test_a_port_that_is_no_number_is_told():
+    with pytest.raises(UserError, match="address cannot be read"):
+        Ledger("postgresql://host:port/database")
+
+
+def test_a_user_without_a_name_is_told_by_its_number(monkeypatch):
+    def nobody(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert who_acts() == str(os.getuid())

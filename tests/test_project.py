@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from charkha.errors import ProjectError, UserError
+from charkha.monitoring.windows import size_of
 from charkha.project import (
     BlobSettings,
     GateSettings,
@@ -153,6 +154,8 @@ def test_a_wrong_value_is_refused_with_its_line(define, text, line, says):
         ("[model]\nname = 2009\n", 'name = "2009"'),
         ('[project]\nallow_pickle = "True"\n', "allow_pickle = true"),
         ("[pipeline]\nparams = 3\n", "[pipeline.params]"),
+        ('[loop]\nevery_s = "5min"\n', "every_s = 300"),
+        ('[[trigger]]\non = "drift"\ncool_down_s = "1.5d"\n', "cool_down_s = 129600"),
     ],
 )
 def test_a_value_of_another_type_comes_with_a_line_that_would_do(define, text, fix):
@@ -362,3 +365,39 @@ artifacts = "/var/lib/mlflow"
 def test_a_default_project_needs_no_file(tmp_path):
     assert default_project(tmp_path).root == Path(tmp_path).resolve()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "fix"),
+    [
+        (
+            "[release]\nadmin = 'localhost:8001'",
+            "admin is asked over HTTP",
+            "http://127.0.0.1:8001",
+        ),
+        ("[release]\nserver = 'https://:80'", "server is asked over HTTP", "http://127.0.0.1:8000"),
+        ("[monitoring]\nwindow = '7days'", "'7days' is no size of a window", '"6h"'),
+        ("[monitoring]\nwindow = '0'", "'0' is no size of a window", '"6h"'),
+        (
+            "[ledger]\nurl = 'postgresql+asyncpg://host/db'",
+            "a database of PostgreSQL",
+            "postgresql:",
+        ),
+    ],
+)
+def test_what_could_not_be_used_later_is_refused_with_its_line(define, text, says, fix):
+    error = refusal(define(f"{text}\n"))
+    assert error.where == "charkha.toml:2"
+    assert says in str(error)
+    assert fix in (error.fix or "")
+
+
+@pytest.mark.parametrize("window", ["1000", "1_000", "10,000", " 6 h ", "1w", "30min"])
+def test_a_window_is_taken_as_it_is_read(define, window):
+    assert size_of(open_project(define(f"[monitoring]\nwindow = '{window}'\n")).monitoring.window)
+
+
+def test_a_secret_that_is_no_text_is_told(tmp_path):
+    (tmp_path / "key").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="it is no text"):
+        resolve_secret(f"file:{tmp_path}/key")

@@ -49,7 +49,7 @@ def open_engine(url: str, tables: Iterable[sa.Table]) -> sa.Engine:
         engine = _engine(sa.make_url(url))
     except ModuleNotFoundError as e:
         raise MissingExtra(e.name or "psycopg", "postgresql") from e
-    except ArgumentError as e:
+    except (ArgumentError, ValueError) as e:  # ValueError: a port that is no number
         raise UserError(
             "the ledger's address cannot be read",
             fix='[ledger] url = "sqlite:///FILE" or "postgresql://HOST/DATABASE"',

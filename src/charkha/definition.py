@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, field, fields
@@ -127,7 +128,7 @@ class Definition:
     def _check_value(self, at: Keys, declared: Field[Any], value: object) -> None:
         expected, wording, example = _expected(declared)
         if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-            found, meant = _found(value), _meant(value, expected) or example
+            found, meant = _found(value), _meant(value, expected, declared.name) or example
             if declared.metadata.get("secret"):
                 found, meant = _kind(value), '"env:NAME"'
             raise self._error(
@@ -301,6 +302,10 @@ _KINDS: dict[str, _Kind] = {
     "dict[str, object]": (dict, "a section", ""),
 }
 _TEXTS: _Kind = (list, "a list of texts", '["…"]')
+_SPAN, _SECONDS = (
+    re.compile(r"(\d+(?:\.\d+)?) ?(s|min|h|d)"),
+    {"s": 1, "min": 60, "h": 3600, "d": 86_400},
+)
 _SHOWN = 40  # characters of a value in a message
 
 
@@ -328,8 +333,10 @@ def _found(value: object) -> str:
     return f"{kind}{shown}" if kind is not None else f"the {type(value).__name__} {value}"
 
 
-def _meant(value: object, expected: type | tuple[type, ...]) -> str | None:
+def _meant(value: object, expected: type | tuple[type, ...], name: str) -> str | None:
     """Return the value as it would be written right, where that can be told."""
+    if name.endswith("_s") and isinstance(value, str) and (span := _SPAN.fullmatch(value)):
+        return f"{float(span[1]) * _SECONDS[span[2]]:.15g}"
     if expected is str and type(value) in (int, float):
         return f'"{value}"'
     if not isinstance(value, str) or expected in (str, dict, list):

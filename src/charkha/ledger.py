@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from getpass import getuser
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from charkha.database import open_engine, shown, translated
+from charkha.errors import UserError
 from charkha.project import Project, ledger_address
 
 _FILE = "sqlite:///"
@@ -108,6 +111,14 @@ class Ledger:
         self._engine.dispose()
 
 
+def who_acts() -> str:
+    """Return the name of the user, or the number of one without a name, as containers have them."""
+    try:
+        return getuser()
+    except (KeyError, OSError):  # KeyError until Python 3.12
+        return str(os.getuid())
+
+
 def open_ledger(project: Project) -> Ledger:
     """Open the ledger of the project, where `[ledger] url` says."""
     return Ledger(ledger_url(project))
@@ -118,10 +129,18 @@ def ledger_url(project: Project) -> str:
 
     Raises:
         ProjectError: it is a reference to something that is not there, or that is no address.
+        UserError: the folder cannot be made.
     """
     url = ledger_address(project)
     if url.startswith(_FILE):
-        Path(url.removeprefix(_FILE).partition("?")[0]).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(url.removeprefix(_FILE).partition("?")[0]).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise UserError(
+                f"the folder of the ledger, {folder}, cannot be made: {e.strerror}",
+                fix="correct [ledger] url in charkha.toml, or the permissions of the folder above",
+            ) from e
     return url
 
 

@@ -21,6 +21,7 @@ from charkha.running import Running, find_running
 
 FILE = "charkha.toml"
 Problem = tuple[str, str, str]  # key, what is wrong with it, what to do
+_HTTP = re.compile(r"https?://[^/:]")
 _Where = Callable[[str, str], str]  # section, key -> "charkha.toml:14"
 
 # Every metric that a gate can name, and which way is better; models/metrics.py says the rest.
@@ -123,7 +124,7 @@ class LedgerSettings:
     def problem(given: Mapping[str, object]) -> Problem | None:
         """Return key, fault and fix of an address that is neither SQLite's nor PostgreSQL's."""
         url = str(given.get("url", "sqlite:///"))
-        if is_reference(url) or re.match(r"sqlite:///.|postgresql(\+\w+)?://.", url):
+        if is_reference(url) or re.match(r"sqlite:///.|postgresql(\+psycopg)?://.", url):
             return None
         fix = 'url = "sqlite:///.charkha/ledger.db" or "postgresql://HOST/DATABASE"'
         return "url", "the ledger is a file of SQLite or a database of PostgreSQL", fix
@@ -361,6 +362,10 @@ class ReleaseSettings:
             if name not in metrics:
                 fix = f"use some of: {', '.join(metrics)}"
                 return "required", f"no metric of a release is called {name!r}", fix
+        for key in ("server", "admin"):
+            if not _HTTP.match(str(given.get(key, "http://HOST"))):
+                what = f"{key} is asked over HTTP, and this is no address of that kind"
+                return key, what, f'{key} = "http://127.0.0.1:{8000 if key == "server" else 8001}"'
         weights = ("loss_weight", "error_weight", "latency_weight", "prediction_weight")
         if all(given.get(name) == 0 for name in weights):
             return "loss_weight", "with all weights 0 nothing is judged", "loss_weight = 6"
@@ -410,6 +415,14 @@ class MonitoringSettings:
         None,
     )
     ignore: tuple[str, ...] = setting("columns that are not looked at, such as dates", ())
+
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of a window that is none; monitoring/windows.py reads it."""
+        window = str(given.get("window", "1000"))
+        if re.fullmatch(r"\s*0*[1-9][\d_,]*\s*(s|min|h|d|w)?\s*", window):
+            return None
+        return "window", f"{window!r} is no size of a window", 'window = "1000", of rows, or "6h"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -565,7 +578,7 @@ def open_project(start: Path | None = None, environment: str | None = None) -> P
     Raises:
         ProjectError: there is no charkha.toml, or something in it is wrong.
     """
-    file = _find((start or Path.cwd()).resolve())
+    file = _find((start or _here()).resolve())
     environment = environment or os.environ.get("CHARKHA_ENV") or "local"
     definition = Definition(file, SECTIONS, LISTS)
     where = partial(definition.where, environment)
@@ -598,6 +611,11 @@ def resolve_secret(reference: str) -> str:
         raise UserError(
             f"the secret in {name} cannot be read: {e.strerror}",
             fix="write it there, readable for you alone",
+        ) from e
+    except UnicodeDecodeError as e:
+        raise UserError(
+            f"the secret in {name} cannot be read: it is no text",
+            fix="write it there, in UTF-8, readable for you alone",
         ) from e
 
 
@@ -633,6 +651,13 @@ def ledger_address(project: Project) -> str:
             f"{problem[1]}: {given} is no address", where=FILE, fix=problem[2]
         )
     return url
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as e:
+        raise UserError("the current folder is no longer there", fix="cd to another one") from e
 
 
 def _find(start: Path) -> Path:

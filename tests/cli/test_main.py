@@ -1,8 +1,10 @@
 import errno
 import json
+import math
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -11,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from charkha import __version__, errors
+from charkha.cli import files, show
 from charkha.cli import main as cli
-from charkha.cli import show
 from charkha.cli.arguments import parser, subcommand, subcommands
 from charkha.errors import DONE, THEY, USAGE, WE, YOU, MissingExtra, Refused, Unavailable
 from charkha.pipeline import distributions
@@ -205,9 +207,10 @@ def test_an_empty_table_is_its_head(capsys):
 
 
 def test_json_is_one_document_with_everything_readable(capsys):
-    show.as_json({"path": Path("a/b"), "name": "Größe"})
+    show.as_json({"path": Path("a/b"), "name": "Größe", "psi": [math.inf, {"p": math.nan}, 1.5]})
     told = capsys.readouterr().out
-    assert json.loads(told) == {"path": "a/b", "name": "Größe"}
+    found = {"path": "a/b", "name": "Größe", "psi": [None, {"p": None}, 1.5]}
+    assert json.loads(told) == found
     assert "Größe" in told
 
 
@@ -232,3 +235,49 @@ def test_what_goes_on_is_told_on_stderr_where_nobody_watches(capsys):
         pass
     told = capsys.readouterr()
     assert (told.out, told.err) == ("", "pulling ames\n")
+
+
+def test_a_terminal_of_an_old_locale_gets_what_it_can_show(tmp_path):
+    show = "from charkha.cli import main, show; show.as_json({'a': 'Größe →'}); print('├ →')"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import charkha.cli.main as m; m._see_to_streams()\n{show}"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    *document, last = done.stdout.splitlines()
+    assert json.loads("\n".join(document)) == {"a": "Größe →"}
+    assert last == r"\u251c \u2192"
+
+
+def test_closed_streams_are_no_bug():
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -m charkha --help >&-; echo $?', sys.executable],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    line = f'cd {gone} && rmdir {gone} && exec "$0" -m charkha run'
+    done = subprocess.run(["sh", "-c", line, sys.executable], capture_output=True, text=True)
+    assert done.returncode == YOU, done.stderr
+    assert "the current folder is no longer there" in done.stderr
+
+
+def test_a_file_that_is_written_replaces_no_device_and_no_link(tmp_path):
+    pipe, kept, link = (tmp_path / name for name in ("pipe", "kept", "link"))
+    os.mkfifo(pipe)
+    link.symlink_to(kept)
+    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE)
+    files.write_file(str(pipe), b"all of it")
+    assert reader.communicate(timeout=10)[0] == b"all of it"
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    files.write_file(str(link), b"all of it")
+    assert link.is_symlink()
+    assert kept.read_bytes() == b"all of it"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["kept", "link", "pipe"]

@@ -249,6 +249,10 @@ def test_what_nothing_is_called_says_what_was_looked_for_where_and_what_is_near(
     assert told.value.fix == "did you mean '20261126T142627'?"
     with pytest.raises(UserError, match="nothing was asked for"):
         tell(world.project, "run:")
+    for kind, where in (("decision", "the ledger"), ("prediction", "the records")):
+        with pytest.raises(UserError, match=f"looked at {where}") as told:
+            tell(world.project, f"{kind}:zz")
+        assert told.value.fix == "charkha why, which says what can be asked for"
 
 
 def test_a_prediction_that_is_not_recorded_names_the_nearest(world):

@@ -181,19 +181,24 @@ ADMIN = "[serving]\nadmin_port = {}\n"
 
 
 def test_what_is_wrong_is_said_before_anything_is_begun(says):
-    assert "none is set\n  → [serving] admin_port" in says("", "--now", code=1)
+    assert "none is set\n  → charkha up, which has one; or [serving] admin_port" in says(
+        "", "--now", code=1
+    )
     cron = '[loop]\nstrategy = "none"\n[[trigger]]\non = "schedule"\ncron = "0 25 * * *"\n'
     assert "'0 25 * * *' is no schedule" in says(cron, code=1)
     window = '[loop]\nstrategy = "none"\nwindow = "90x"\n'
     assert "'90x' is no window" in says(window, code=1)
     assert "none is set\n  → [serving] admin_token" in says(ADMIN.format(free_port()), code=1)
     steps = ADMIN.format(free_port()) + 'admin_token = "env:HOME"\n[loop]\nsteps = "50,20"\n'
-    assert "do not rise to 100" in says(steps, code=1)
+    told = says(steps, code=1)
+    assert "charkha.toml, [loop]: the steps 50, 20 do not rise to 100" in told
+    assert '→ steps = "1,5,25,50,100"' in told
     none = '[loop]\nstrategy = "none"\n'
     assert "did you mean 'house-prices'?" in says(none, "house-price", "--now", code=1)
     told = says(none, "--status", code=0)  # another test may have had a loop look
     assert "no loop has looked at house-prices yet" in told or "unchanged: run" in told
-    assert "--every 0 is no time" in says(none, "--daemon", "--every", "0", code=1)
+    for every in ("0", "nan", "inf", "1e300"):
+        assert "is no time such as" in says(none, "--daemon", "--every", every, code=2)
 
 
 def test_a_wish_for_what_is_champion_already_changes_nothing(says):

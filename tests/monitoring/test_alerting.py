@@ -138,7 +138,17 @@ def test_a_refusal_says_why_and_never_the_address(receiver, code, error):
     assert type(raised.value) is error
 
 
-@pytest.mark.parametrize("url", ["", "secret", "ftp://secret", "http://127.0.0.1:1/secret"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "secret",
+        "ftp://secret",
+        "http://127.0.0.1:1/secret",
+        "http://[::1/secret",
+        "http://a..b/secret",
+    ],
+)
 def test_an_address_that_leads_nowhere_is_said_without_it(url):
     with pytest.raises((UserError, Unavailable), match=r"the webhook of \[alerts\]") as raised:
         WebhookDestination(lambda: url).send(ALERT, until=NOW)

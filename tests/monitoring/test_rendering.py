@@ -300,3 +300,20 @@ def test_a_changed_file_is_named_with_the_way_out(project, capsys):
     assert "alerts.yml" in (said := capsys.readouterr().err)
     assert "--force" in said
     assert main(["render", "prometheus", "--force"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--server", "http://127.0.0.1:8000"], "is no HOST:PORT"),
+        (["--server", "localhost"], "is no HOST:PORT"),
+        (["--alertmanager", "http://127.0.0.1:9093"], "is no HOST:PORT"),
+        (["--webhook", "127.0.0.1:9095"], "does not begin with http://"),
+        (["--availability", "99,9"], "'99,9' is no number"),
+        (["--latency", "fast"], "'fast' is no number"),
+    ],
+)
+def test_what_prometheus_would_not_take_is_not_written(project, capsys, given, says):
+    assert main(["render", "prometheus", *given]) == 2
+    assert says in capsys.readouterr().err
+    assert not (project / "monitoring").exists()

@@ -210,7 +210,7 @@ def test_silence_is_a_cause_only_where_asked_for_and_only_after_there_was_traffi
 def test_having_no_record_is_a_finding_and_no_error(watched):
     found = look(watched.project, "prices")
     assert (found.version, found.checked, found.causes) == ("prices@1", None, ())
-    assert "there is no record of prices@1" in found.notes
+    assert found.notes == ("there is no record of prices@1",)
     assert "drift/prices@1" in found.unknown
     with pytest.raises(UserError):
         look(watched.project, "prices@7")

@@ -159,6 +159,14 @@ def test_a_server_that_is_not_there_is_unavailable():
         ServerPlatform(nobody, None, nobody).holds()
 
 
+@pytest.mark.parametrize("address", ["http://[::1", "http://a..b"])
+def test_an_address_that_nobody_could_ask_is_the_users(address):
+    platform = ServerPlatform(address, None, address)
+    for ask in (platform.holds, platform.failures):
+        with pytest.raises(UserError, match=r"no address that can be asked|does not answer"):
+            ask()
+
+
 class Callers(threading.Thread):
     """Ask for prices, and tell afterwards what was paid."""
 

@@ -1,5 +1,6 @@
 """Ports that are free: the wanted one, or the next."""
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 from charkha.errors import UserError
-from charkha.supervision.ports import Ports
+from charkha.supervision.ports import HIGHEST, Ports
 
 
 @pytest.fixture
@@ -59,3 +60,8 @@ def test_an_address_of_another_machine_is_refused():
 def test_a_name_that_nobody_knows_is_refused():
     with Ports() as ports, pytest.raises(UserError, match="no address of this machine"):
         ports.find("no-such-host.invalid", 0)
+
+
+def test_no_port_is_above_the_highest():
+    with Ports() as ports, contextlib.suppress(UserError):
+        assert ports.find("127.0.0.1", HIGHEST) == HIGHEST

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import TYPE_CHECKING, TypedDict
 
 from charkha.cli.main import COMMANDS
 
 if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_LONGEST_S = 3_155_760_000.0  # a century; what is longer no clock of a computer sleeps
 
 
 def parser(command: str, *, example: str) -> argparse.ArgumentParser:
@@ -56,7 +57,7 @@ def seconds(text: str) -> float:
         found = float(number) * units[text[len(number) :]]
     except (ValueError, KeyError):
         found = 0.0
-    if not 0 < found < math.inf:
+    if not 0 < found <= _LONGEST_S:  # nor is what is no number
         raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30s, 5min or 1h")
     return found
 

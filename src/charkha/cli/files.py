@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from charkha.errors import UserError
 
 
 def write_file(file: str, data: bytes, *, make_folder: bool = False) -> None:
-    """Write all of it or nothing.
+    """Write all of it or nothing; a link stays one, and what it leads to is written.
+
+    A device or a pipe (`/dev/null`, `/dev/stdout`) is written to and never replaced, which who is
+    root may do.
 
     Args:
         file: where to.
@@ -21,6 +25,10 @@ def write_file(file: str, data: bytes, *, make_folder: bool = False) -> None:
     path = Path(file)
     if path.is_dir():
         raise UserError(f"{file} cannot be written: it is a folder", fix="name a file")
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.partial")
     try:
         if make_folder:

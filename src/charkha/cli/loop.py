@@ -12,9 +12,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from charkha.cli import show
-from charkha.cli.arguments import parser
+from charkha.cli.arguments import parser, seconds
 from charkha.data.late import late
-from charkha.errors import DONE, YOU, BackendError, UserError
+from charkha.errors import DONE, YOU, BackendError
 from charkha.project import open_project
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ def main(arguments: list[str]) -> int:
     opening.check_model(project, model)
     if given.status:
         return _status(opening.kept_of(project, model), model, as_json=given.json)
-    if given.every is not None and given.every <= 0:
-        raise UserError(f"--every {given.every:g} is no time", fix="--every 60")
     with opening.open_loop(project, model) as loop:
         wish = None
         if given.now:  # after the settings were found to be good
@@ -52,7 +50,9 @@ def _parser() -> argparse.ArgumentParser:
         "model", metavar="MODEL", nargs="?", help="name of the model; the project's own without it"
     )
     made.add_argument("--daemon", action="store_true", help="look again and again, until Ctrl-C")
-    made.add_argument("--every", type=float, metavar="S", help="seconds between two looks")
+    made.add_argument(
+        "--every", type=seconds, metavar="TIME", help="between two looks: 30s, 5min, 1h"
+    )
     made.add_argument("--now", action="store_true", help="begin a turn, whatever there is to see")
     made.add_argument("--because", metavar="TEXT", help="why, with --now; it is kept in the ledger")
     made.add_argument("--status", action="store_true", help="only say where the loop is")
@@ -114,7 +114,8 @@ def _once(loop: Loop, teller: _Teller, wish: str | None) -> int:
         if did not in ("begun", "trained", "releasing") and (did != "ended" or served):
             break
     if did == "busy":
-        teller.say("another loop is at work")
+        later = ", and takes the wish up at one of its next looks" if wish else ""
+        teller.say(f"another loop is at work{later}")
     if did == "waiting":
         teller.say("a release collects its evidence; it goes on with the next charkha loop")
     kept = teller.kept()

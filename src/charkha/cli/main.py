@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     0 done, 1 you can mend it, 2 the command line is wrong, 3 another system refused, 70 our bug.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    _see_to_streams()
     debug = "--debug" in arguments
     try:
         code = _dispatch(arguments)
@@ -59,6 +60,16 @@ def main(arguments: list[str] | None = None) -> int:
         known = _of_this_machine(e)
         code = _fail(known, YOU, debug=debug) if known else _confess(e, debug=debug)
     return code
+
+
+def _see_to_streams() -> None:
+    """Have a stdout and a stderr that take any text: also closed ones, and those of an old locale."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # `>&-`, as some daemons start what they run
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif (stream.encoding or "utf-8").lower() != "utf-8" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _dispatch(arguments: list[str]) -> int:

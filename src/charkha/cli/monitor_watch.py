@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 import time
@@ -69,8 +68,7 @@ def _tell(looked: Looked, alerts: list[Alert], said: str, *, as_json: bool) -> s
     """Print a line, and return what it says besides the time."""
     now = datetime.now(UTC)
     if as_json:
-        line = json.dumps({"at": now.isoformat(), **_plain(looked, alerts)}, default=str)
-        print(line, flush=True)
+        show.as_line({"at": now.isoformat(), **_plain(looked, alerts)})
         return said
     words = f"{looked.version}: {'; '.join(_words(looked, alerts))}"
     shown = f"{looked.version}: as before" if words == said else words

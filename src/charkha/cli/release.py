@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from getpass import getuser
 from typing import TYPE_CHECKING, Any
 
 from charkha.cli import show
 from charkha.cli.arguments import parser, subcommand, subcommands
 from charkha.data.late import late
-from charkha.errors import DONE, THEY, YOU, Unavailable, UserError
-from charkha.models.registry import parse_reference
+from charkha.errors import DONE, THEY, YOU, BackendError, Unavailable, UserError
+from charkha.models.registry import find_version, list_versions, parse_reference
 from charkha.project import Project, open_project
 
 if TYPE_CHECKING:
@@ -93,6 +92,7 @@ def _start(project: Project, given: argparse.Namespace) -> int:
         )
         if given.detach:
             _show(release, as_json=given.json)
+            show.note(f"charkha release run {model} carries it out, or a charkha loop that runs")
             return DONE
         show.note(
             f"{release.subject}, {given.strategy}: Ctrl-C stops the controller, not the release"
@@ -102,7 +102,7 @@ def _start(project: Project, given: argparse.Namespace) -> int:
 
 def _run(project: Project, given: argparse.Namespace) -> int:
     starting = late("charkha.release.starting", extra="records")
-    model = given.model or project.model.name
+    model = _known(project, given.model)
     with starting.surroundings(project, model) as around:
         return _carry_out(project, around, model, as_json=given.json)
 
@@ -110,7 +110,7 @@ def _run(project: Project, given: argparse.Namespace) -> int:
 def _carry_out(project: Project, around: Any, model: str, *, as_json: bool) -> int:
     """Look until the release has ended; what does not answer for a while is asked again."""
     controlling = late("charkha.release.controller", extra="records")
-    controller = controlling.Controller(model, around, who=getuser())
+    controller = controlling.Controller(model, around, who=_who())
     said, told_of = "", ""
     silent_since: float | None = None
     try:
@@ -142,8 +142,8 @@ def _carry_out(project: Project, around: Any, model: str, *, as_json: bool) -> i
 
 
 def _status(project: Project, given: argparse.Namespace) -> int:
+    model = _known(project, given.model)
     states = _states(project)
-    model = given.model or project.model.name
     try:
         while True:
             release = _kept(states, model)
@@ -161,23 +161,27 @@ def _command(project: Project, given: argparse.Namespace) -> int:
     starting = late("charkha.release.starting", extra="records")
     controlling = late("charkha.release.controller", extra="records")
     plans = late("charkha.release.plan", extra="records")
-    model = given.model or project.model.name
-    because = given.because or f"{getuser()} said so"
+    model = _known(project, given.model)
+    because = given.because or f"{_who()} said so"
 
     def change(release: Release) -> object:
         if given.action == "abort":
             return plans.abort(release.state, because)
         return plans.promote(release.plan, release.state, because)
 
+    states = _states(project)
+    try:
+        _kept(states, model)  # or a word that there is none
+    finally:
+        states.close()
     with starting.surroundings(project, model) as around:
-        _kept(around.states, model)  # or a word that there is none
-        controlling.command(around, model, change, who=getuser())
+        controlling.command(around, model, change, who=_who())
         return _act_on(around, controlling, model, as_json=given.json)
 
 
 def _act_on(around: Any, controlling: Any, model: str, *, as_json: bool) -> int:
     """Carry out what was asked for as far as that goes now; a controller that runs does the rest."""
-    controller = controlling.Controller(model, around, who=getuser())
+    controller = controlling.Controller(model, around, who=_who())
     try:
         while (did := controller.tick()) in ("acted", "moved"):
             pass
@@ -195,15 +199,16 @@ def _act_on(around: Any, controlling: Any, model: str, *, as_json: bool) -> int:
 
 
 def _history(project: Project, given: argparse.Namespace) -> int:
+    model = _known(project, given.model)
     ledger = late("charkha.ledger", extra="mlflow").open_ledger(project)
     try:
-        told = ledger.read("release", given.model or project.model.name)
+        told = ledger.read("release", model)
     finally:
         ledger.close()
     if given.json:
         show.as_json([vars(decision) for decision in told])
     elif not told:
-        print("no release yet\n  → charkha release start NAME@challenger")
+        print(f"no release yet\n  → charkha release start {model}@challenger")
     else:
         rows = [
             (
@@ -218,6 +223,26 @@ def _history(project: Project, given: argparse.Namespace) -> int:
         ]
         show.table(("when", "release", "version", "state", "who", "because"), rows)
     return DONE
+
+
+def _known(project: Project, named: str | None) -> str:
+    """Return the model that is meant: the project's own, or one with versions; else say which are.
+
+    Where the registry does not answer, the name is taken as it is: a release may have to be aborted.
+    """
+    if named is None or named == project.model.name:
+        return project.model.name
+    try:
+        if not list_versions(project, named):
+            find_version(project, named)  # raises, and says what may be meant
+    except BackendError as e:
+        show.note(f"whether there is a model {named!r} cannot be told: {e.what}")
+    return named
+
+
+def _who() -> str:
+    name: str = late("charkha.ledger", extra="mlflow").who_acts()
+    return name
 
 
 def _states(project: Project) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,16 +79,23 @@ def _parser() -> argparse.ArgumentParser:
         example="charkha render prometheus --webhook http://127.0.0.1:9095/alerts",
     )
     prometheus.add_argument(
-        "--server", metavar="HOST:PORT", help="the model server; of [serving] without it"
+        "--server",
+        metavar="HOST:PORT",
+        type=_place,
+        help="the model server; of [serving] without it",
     )
     prometheus.add_argument(
         "--alertmanager",
         metavar="HOST:PORT",
+        type=_place,
         default="127.0.0.1:9093",
         help="127.0.0.1:9093 without",
     )
     prometheus.add_argument(
-        "--webhook", metavar="URL", help="where Alertmanager posts; its own page alone without it"
+        "--webhook",
+        metavar="URL",
+        type=_url,
+        help="where Alertmanager posts; its own page alone without it",
     )
     prometheus.add_argument(
         "--availability",
@@ -96,6 +104,11 @@ def _parser() -> argparse.ArgumentParser:
         default=99.9,
         help="of the requests that have to be answered; 99.9 without it",
     )
+    _add_grafana(among)
+    return made
+
+
+def _add_grafana(among: Subcommands) -> None:
     grafana = _subcommand(
         among,
         "grafana",
@@ -105,13 +118,13 @@ def _parser() -> argparse.ArgumentParser:
     grafana.add_argument(
         "--prometheus",
         metavar="URL",
+        type=_url,
         default="http://127.0.0.1:9090",
         help="as Grafana reaches it; http://127.0.0.1:9090 without it",
     )
     grafana.add_argument(
         "--model", metavar="NAME", help="shown at first; the project's own without"
     )
-    return made
 
 
 def _subcommand(
@@ -134,15 +147,34 @@ def _subcommand(
     return made
 
 
+def _place(text: str) -> str:
+    if not re.fullmatch(r"([^\s:/@]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT such as 10.0.0.7:8000")
+    return text
+
+
+def _url(text: str) -> str:
+    if not re.match(r"https?://[^\s/:]", text):
+        raise argparse.ArgumentTypeError(f"{text!r} does not begin with http:// and a host")
+    return text
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number such as 0.5") from None
+
+
 def _percent(text: str) -> float:
-    number = float(text)
+    number = _number(text)
     if not 50 <= number < 100:
         raise argparse.ArgumentTypeError(f"{text} is not from 50 to below 100")
     return number
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
+    number = _number(text)
     if not 0 < number <= 30:
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 30")
     return number

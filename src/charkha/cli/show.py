@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 
 
 def as_json(value: object) -> None:
-    """Print one JSON document on stdout; what JSON does not know is printed as text."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
+    """Print one JSON document on stdout; what JSON does not know is text, infinity and NaN are null."""
+    json.dump(_plain(value), sys.stdout, indent=2, ensure_ascii=_is_narrow(), default=str)
     sys.stdout.write("\n")
 
 
 def as_line(value: object) -> None:
     """Print one JSON document on a line of its own, at once: an event among others."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(json.dumps(_plain(value), ensure_ascii=_is_narrow(), default=str) + "\n")
     sys.stdout.flush()
+
+
+def _plain(value: object) -> object:
+    """Return a value whose numbers are all finite, for a strict reader of JSON takes no others."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _is_narrow() -> bool:
+    """Whether stdout lacks most letters, which JSON then writes as escapes of its own."""
+    return (sys.stdout.encoding or "utf-8").lower() != "utf-8"
 
 
 def note(text: str) -> None:

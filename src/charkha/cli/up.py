@@ -27,7 +27,7 @@ from charkha.project import Project, open_project, read_secret
 from charkha.running import Running, claim, keep_token, write_running
 from charkha.supervision.log import Log, LogFile
 from charkha.supervision.parts import Event, Part, Tell
-from charkha.supervision.ports import Ports
+from charkha.supervision.ports import HIGHEST, Ports
 from charkha.supervision.supervisor import ALL, Supervisor
 
 _UI_PORT = 5000  # MLflow's own
@@ -136,7 +136,8 @@ def _addresses(
     found = {"server": address("server", serving.host, host, wanted)}
     admin = serving.admin_port
     if admin is None:
-        admin = _port_of(found["server"]) + 1 if wanted else 0
+        last = _port_of(found["server"]) == HIGHEST
+        admin = _port_of(found["server"]) + 1 if wanted and not last else 0
     found["admin"] = address("server", _LOOPBACK, _LOOPBACK, admin)
     if not given.no_ui and _has_ui(project, tell):
         ui = _UI_PORT if wanted else 0

@@ -6,11 +6,10 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from getpass import getuser
 from typing import TYPE_CHECKING
 
-from charkha.errors import UserError
-from charkha.ledger import ledger_url, open_ledger
+from charkha.errors import ProjectError, UserError
+from charkha.ledger import ledger_url, open_ledger, who_acts
 from charkha.loop.controller import Around, Loop
 from charkha.loop.cronsim import last_due
 from charkha.loop.material import check_window
@@ -48,7 +47,7 @@ def open_loop(project: Project, model: str) -> Iterator[Loop]:
             ledger=ledger,
             alert=lambda causes, unknown: tell(project, causes, scope=model, unknown=unknown),
         )
-        loop = Loop(project, model, around, who=f"loop of {getuser()}")
+        loop = Loop(project, model, around, who=f"loop of {who_acts()}")
         try:
             yield loop
         finally:
@@ -71,7 +70,16 @@ def check_settings(project: Project) -> None:
             last_due(trigger.cron, time.time())
     check_window(given.window)
     if given.strategy != "none":
-        make_plan(given.strategy, steps=steps_of(given.steps))
+        try:
+            make_plan(given.strategy, steps=steps_of(given.steps))
+        except UserError as e:
+            raise ProjectError(
+                e.what,
+                where="charkha.toml, [loop]",
+                fix='steps = "1,5,25,50,100"'
+                if given.strategy in ("canary", "rolling")
+                else 'take the line out, or strategy = "canary"',
+            ) from e
         open_platform(project)
         if project.serving.admin_token is None:  # the server makes one that nobody else knows
             raise UserError(
@@ -98,7 +106,7 @@ def ask(project: Project, model: str, because: str) -> str:
         Unavailable: the ledger does not answer.
     """
     states = States(ledger_url(project))
-    wish = {"id": uuid.uuid4().hex, "by": getuser(), "because": because, "at": time.time()}
+    wish = {"id": uuid.uuid4().hex, "by": who_acts(), "because": because, "at": time.time()}
     try:
         while True:
             found = states.read(REQUEST, model)

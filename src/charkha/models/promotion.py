@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from getpass import getuser
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from charkha.errors import UserError
-from charkha.ledger import Decision, open_ledger
+from charkha.ledger import Decision, open_ledger, who_acts
 from charkha.models import aliasing
 from charkha.models.registry import CHAMPION, PREVIOUS, find_version, list_versions
 
@@ -123,7 +122,7 @@ def _record(
                 subject=str(champion),
                 because=because,
                 numbers=numbers,
-                who=getuser(),
+                who=who_acts(),
             )
         )
     finally:

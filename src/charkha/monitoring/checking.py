@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from getpass import getuser
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -18,7 +17,7 @@ from charkha.data.profiles.columns import label_of
 from charkha.data.profiles.window import summarise
 from charkha.definition import nearest
 from charkha.errors import UserError
-from charkha.ledger import Decision, open_ledger
+from charkha.ledger import Decision, open_ledger, who_acts
 from charkha.models.packaged import folder_of
 from charkha.models.profiled import INPUT, PREDICTION, TRUTH, profile_of
 from charkha.models.registry import find_version
@@ -165,6 +164,7 @@ def _read(
     )
     if records.num_rows == 0:
         span = f" since {since}" if since else ""
+        span += f" until {until}" if until else ""
         raise UserError(
             f"there is no record of {version}{span}",
             fix=f"look further back with --since, or see what there is: "
@@ -286,7 +286,7 @@ def _decision(version: ModelVersion, segment: str | None, verdict: Verdict) -> D
                 for c in verdict.columns
             },
         },
-        who=getuser(),
+        who=who_acts(),
     )
 
 

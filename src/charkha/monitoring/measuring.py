@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from getpass import getuser
 from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
@@ -15,7 +14,7 @@ import pyarrow.compute as compute
 from charkha.data.profiles.building import profile_column
 from charkha.data.profiles.window import see_column
 from charkha.errors import DataError, UserError
-from charkha.ledger import Decision, open_ledger
+from charkha.ledger import Decision, open_ledger, who_acts
 from charkha.models.held_out import HeldOutRows, held_out_of
 from charkha.models.metrics import METRICS, Task, default
 from charkha.models.packaged import folder_of
@@ -114,6 +113,7 @@ def records_of(
     )
     if records.num_rows == 0:
         span = f" since {since}" if since else ""
+        span += f" until {until}" if until else ""
         raise UserError(
             f"there is no record of {version}{span}",
             fix=f"look further back with --since, or see what there is: "
@@ -299,7 +299,7 @@ def _decision(version: ModelVersion, window: WindowPerformance) -> Decision:
                 e.metric: {"value": e.value, "low": e.low, "high": e.high} for e in window.estimates
             },
         },
-        who=getuser(),
+        who=who_acts(),
     )
 
 

@@ -12,11 +12,10 @@ import logging
 import time
 import uuid
 from collections.abc import Collection, Sequence
-from getpass import getuser
 from typing import TYPE_CHECKING
 
 from charkha.errors import BackendError, UserError
-from charkha.ledger import Decision, Ledger, ledger_url, open_ledger
+from charkha.ledger import Decision, Ledger, ledger_url, open_ledger, who_acts
 from charkha.monitoring.alerting import open_destinations
 from charkha.monitoring.alerts import Kept, follow, resolve
 from charkha.states import States
@@ -107,7 +106,7 @@ class _Teller:
     ) -> None:
         self._states, self._ledger, self._destinations = states, ledger, destinations
         self._scope, self._now, self._lasts_s = scope, now, lasts_s
-        self._owner, self._by = uuid.uuid4().hex, getuser()
+        self._owner, self._by = uuid.uuid4().hex, who_acts()
         self._silent: set[str] = set()  # destinations that have failed in this call
 
     def tell(self, causes: dict[str, Cause], unknown: frozenset[str]) -> list[Alert]:

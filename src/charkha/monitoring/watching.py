@@ -96,7 +96,7 @@ def look(
         performance=performance,
         causes=told.causes,
         unknown=told.unknown,
-        notes=tuple(dict.fromkeys(notes)),
+        notes=_once(notes),
     )
 
 
@@ -131,6 +131,12 @@ def _unless_there_is_nothing(found_out: Callable[[], T], notes: list[str]) -> T 
     except UserError as e:
         notes.append(e.what)
         return None
+
+
+def _once(notes: list[str]) -> tuple[str, ...]:
+    """Return notes without those that another says already: no record, and none since 30d."""
+    told = dict.fromkeys(notes)
+    return tuple(n for n in told if not any(n.startswith(f"{other} since ") for other in told))
 
 
 def _from_ledger(project: Project, version: ModelVersion) -> causes.Found:

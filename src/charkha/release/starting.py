@@ -6,11 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from getpass import getuser
 from typing import TYPE_CHECKING
 
 from charkha.errors import Refused, UserError
-from charkha.ledger import ledger_url, open_ledger
+from charkha.ledger import ledger_url, open_ledger, who_acts
 from charkha.models import aliasing
 from charkha.models.promotion import promote, roll_back
 from charkha.models.registry import CHAMPION, find_version, list_versions
@@ -86,7 +85,7 @@ def open_platform(project: Project) -> ServerPlatform:
     if given.admin is None and not serving.admin_port:
         raise UserError(
             "a release moves traffic over the server's administration API, and none is set",
-            fix='[serving] admin_port = 8001 and admin_token = "env:NAME" in charkha.toml',
+            fix='charkha up, which has one; or [serving] admin_port = 8001 and admin_token = "env:NAME"',
         )
     host = "127.0.0.1" if serving.host in ("0.0.0.0", "::") else serving.host  # noqa: S104  # compared
     return ServerPlatform(
@@ -170,7 +169,7 @@ def _begun(
         loss=given.loss,
         home=_home(around, champion.version),
         began_at=now,
-        by=getuser(),
+        by=who_acts(),
     )
 
 

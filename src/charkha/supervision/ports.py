@@ -17,6 +17,7 @@ from types import TracebackType
 from charkha.errors import UserError
 
 _TRIES = 100
+HIGHEST = 65535  # that a port can be
 
 
 class Ports:
@@ -40,7 +41,7 @@ class Ports:
         Raises:
             UserError: this is no address of this machine, or none of a hundred ports is free.
         """
-        last = min(wanted + _TRIES, 65536) - 1
+        last = min(wanted + _TRIES, HIGHEST + 1) - 1
         for port in range(wanted, last + 1):
             found = _bound(host, port if wanted else 0)
             if found is not None and found not in self._locks and self._lock(found):

@@ -300,15 +300,17 @@ def _nothing(sources: Sources, asked: str, wanted: str | None) -> UserError | Ba
         "alert": _ids("alert", [a.id for a in alerts(sources.entries("alert"))]),
         "turn": _ids("turn", list(turns(sources.entries("loop")))),
     }
+    if wanted in ("prediction", "decision"):
+        known[wanted] = ([], "the records" if wanted == "prediction" else "the ledger")
     looked = [text for kind, (_, text) in known.items() if wanted in (None, kind)]
     ids = [id for kind, (ids, _) in known.items() if wanted in (None, kind) for id in reversed(ids)]
     if wanted in (None, "run"):
         ids = ["last", *ids]
     meant = nearest(asked, ids)
     silent = f"; not asked: {'; '.join(dict.fromkeys(sources.silent))}" if sources.silent else ""
-    fix = f"did you mean {meant!r}?" if meant else _newest(ids)
+    fix = f"did you mean {meant!r}?" if meant else _newest(ids, wanted)
     return UserError(
-        f"nothing here is called {asked!r}: looked at {', '.join(looked) or 'the records'}{silent}",
+        f"nothing here is called {asked!r}: looked at {', '.join(looked)}{silent}",
         fix=fix,
     )
 
@@ -321,6 +323,10 @@ def _count(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def _newest(ids: Sequence[str]) -> str:
+def _newest(ids: Sequence[str], wanted: str | None) -> str:
     found = [id for id in ids if id != "last"][:3]
-    return f"there are: {', '.join(found)}" if found else "charkha run; then charkha why last"
+    if found:
+        return f"there are: {', '.join(found)}"
+    if wanted in (None, "run", "version"):
+        return "charkha run; then charkha why last"
+    return "charkha why, which says what can be asked for"

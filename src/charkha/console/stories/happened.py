@@ -174,11 +174,11 @@ def windows_around(entries: Sequence[Entry], moment: datetime) -> list[tuple[str
     timed = [(*window(entry), entry) for entry in entries]
     inside = [e for since, until, e in timed if since and until and since <= moment <= until]
     if inside:
-        return [("with it inside", inside[-1])]
+        return [("window with it inside", inside[-1])]
     before = [e for _, until, e in timed if until and until < moment]
     after = [e for since, _, e in timed if since and since > moment]
-    found = [("the last before it", before[-1])] if before else []
-    return [*found, *([("the first after it", after[0])] if after else [])]
+    found = [("last window before it", before[-1])] if before else []
+    return [*found, *([("first window after it", after[0])] if after else [])]
 
 
 def window(entry: Entry) -> tuple[datetime | None, datetime | None]:

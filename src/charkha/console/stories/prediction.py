@@ -206,7 +206,7 @@ def _windows(sources: Sources, record: Recorded, kind: Any) -> Iterator[Story]:
         yield Story(
             kind=kind,
             id=entry.short,
-            title=f"{kind} in the window {where}" + (f": {outcome}" if outcome else ""),
+            title=f"{kind} in the {where}" + (f": {outcome}" if outcome else ""),
             at=entry.when,
             because=(entry.because.removeprefix(f"{outcome}: "),),
             facts=facts,

@@ -40,6 +40,8 @@ def post(url: str, body: object, *, where: str, fix: str) -> None:
         if e.code >= 500 or e.code == 429:
             raise Unavailable(f"{where} has not taken it: {because}") from e
         raise BackendError(f"{where} refused it: {because}", fix=fix) from e
+    except ValueError as e:  # `http://[::1`, a host that no name server could know
+        raise UserError(f"{where} is no address that can be asked", fix=fix) from e
     except HTTPException as e:  # its text may be the address
         raise Unavailable(f"{where} does not answer as HTTP has it: {type(e).__name__}") from e
     except OSError as e:

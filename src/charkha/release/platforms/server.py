@@ -67,7 +67,7 @@ class ServerPlatform:
 
     def failures(self) -> Mapping[int, int]:
         address = f"{self._server}/metrics"
-        text = self._open(Request(address)).decode(errors="replace")  # noqa: S310  # as given
+        text = self._open(address).decode(errors="replace")
         if "\n# EOF" not in text and "# TYPE charkha_" not in text:
             raise self._unreadable(address, "it has none of the server's metrics")
         found: dict[int, int] = {}
@@ -83,12 +83,12 @@ class ServerPlatform:
         if self._token:
             headers["authorization"] = f"Bearer {self._token}"
         data = None if body is None else json.dumps(body).encode()
-        request = Request(f"{self._admin}{path}", data, headers, method=method)  # noqa: S310
-        said = self._open(request)
+        address = f"{self._admin}{path}"
+        said = self._open(address, data, headers, method)
         try:
             told: dict[str, Any] = json.loads(said)
         except ValueError as e:
-            raise self._unreadable(request.full_url, e) from e
+            raise self._unreadable(address, e) from e
         return told
 
     def _unreadable(self, address: str, why: object) -> Unavailable:
@@ -97,16 +97,28 @@ class ServerPlatform:
             fix="see what listens there, or correct [release] admin and server in charkha.toml",
         )
 
-    def _open(self, request: Request) -> bytes:
+    def _open(
+        self,
+        address: str,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        method: str = "GET",
+    ) -> bytes:
         try:
+            request = Request(address, data, dict(headers or {}), method=method)  # noqa: S310
             with urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310  # as the settings say
                 said: bytes = answer.read()
                 return said
         except HTTPError as e:
             raise _translated(e) from e
+        except ValueError as e:  # `http://[::1`, a host that no name server could know
+            raise UserError(
+                f"{address} is no address that can be asked: {e}",
+                fix='[release] admin = "http://127.0.0.1:8001" and server in charkha.toml',
+            ) from e
         except (OSError, HTTPException) as e:
             raise Unavailable(
-                f"the server at {request.full_url} does not answer: {e}",
+                f"the server at {address} does not answer: {e}",
                 fix="charkha serve --admin-port 8001, or correct [release] admin in charkha.toml",
             ) from e
 
