@@ -82,10 +82,8 @@ class Service:
 
 
 @pytest.fixture
-def service(fresh):
-    fresh.first = fresh.json("run")
-    fresh.second = fresh.json("run", "--param", "trees=120")
-    made = Service(fresh)
+def service(turned, tmp_path):
+    made = Service(turned(2, tmp_path))
     try:
         made.start("serve", "house-prices")
         made.wait(lambda: made.ask("/readyz", ""))
