@@ -16,6 +16,7 @@ port = {port}
 admin_port = {admin}
 admin_token = "env:ADMIN_TOKEN"
 follow_s = 1
+drain_s = 0
 
 [release]
 every_s = 0.3

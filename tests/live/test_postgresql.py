@@ -25,6 +25,7 @@ port = {port}
 admin_port = {admin_port}
 admin_token = "env:ADMIN_TOKEN"
 follow_s = 0.1
+drain_s = 0
 [release]
 every_s = 0.2
 step_s = 0
