@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -44,6 +45,32 @@ def once(tmp_path_factory):
         return folder
 
     return once
+
+
+@pytest.fixture(scope="session")
+def tables(once):
+    """A database with the tables that MLflow makes, which takes it seconds; to be copied."""
+
+    def make(folder):
+        from charkha.models.mlflow import MlflowRegistry  # late, for it brings MLflow
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow's and SQLAlchemy's own affairs
+            MlflowRegistry(f"sqlite:///{folder}/mlflow.db").versions()
+
+    return once("tables", make) / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def with_tables(tables):
+    """Return `with_tables(project)`: the project, whose MLflow has its tables and nothing in them."""
+
+    def with_tables(project):
+        project.state.mkdir()
+        shutil.copyfile(tables, project.state / "mlflow.db")
+        return project
+
+    return with_tables
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,7 @@ def package(folder: Path, slope: float) -> Path:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory, with_tables) -> Project:
     root = tmp_path_factory.mktemp("released")
     (root / "token").write_text(TOKEN)
     (root / "charkha.toml").write_text(
@@ -72,7 +72,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "[release]\nevery_s = 0.2\nstep_s = 0\nwatch_s = 0.5\nrequests = 30\nlabels = 30\n"
         'error_margin = 0.2\nlatency_margin = 20.0\nrequired = ["errors"]\n'
     )
-    made = open_project(root)
+    made = with_tables(open_project(root))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's, matplotlib's and the converters' own affairs
         client = MlflowRegistry(made.tracking.uri)._client
