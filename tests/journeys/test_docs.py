@@ -50,6 +50,7 @@ def typed(commands, folder):
                 **clean,
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
                 "DVC_SITE_CACHE_DIR": str(folder / "dvc"),
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes with an MLflow each
             },
             stdout=output,
             stderr=subprocess.STDOUT,
