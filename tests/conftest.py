@@ -1,6 +1,7 @@
-"""What tests of several rooms stand on: an S3 endpoint (moto's) and PostgreSQL, on loopback."""
+"""What tests of several rooms stand on: servers on loopback, and what is made once for all workers."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -19,6 +21,56 @@ import psycopg
 import pytest
 
 _names = count()
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """Return `once(name, make)`: a folder that the first worker to ask for it has `make` fill.
+
+    The others wait for that, and find it as it was left: it is to be copied from.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # which all workers of a run share
+
+    def once(name, make):
+        folder, done = root / f"once-{name}", root / f"once-{name}.done"
+        with (root / f"once-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of one who failed at it
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def tables(once):
+    """A database with the tables that MLflow makes, which takes it seconds; to be copied."""
+
+    def make(folder):
+        from charkha.models.mlflow import MlflowRegistry  # late, for it brings MLflow
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow's and SQLAlchemy's own affairs
+            MlflowRegistry(f"sqlite:///{folder}/mlflow.db").versions()
+
+    return once("tables", make) / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def with_tables(tables):
+    """Return `with_tables(project)`: the project, whose MLflow has its tables and nothing in them."""
+
+    def with_tables(project):
+        project.state.mkdir()
+        shutil.copyfile(tables, project.state / "mlflow.db")
+        return project
+
+    return with_tables
 
 
 @dataclass(frozen=True, kw_only=True)

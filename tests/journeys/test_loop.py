@@ -70,9 +70,9 @@ class Callers(threading.Thread):
 
 
 @pytest.fixture
-def served(fresh):
+def served(turned, tmp_path):
     """A project whose champion is served, with callers; the pipeline has changed since."""
-    fresh.json("run")
+    fresh = turned(1, tmp_path)
     port = free_port()
     (fresh.root / "token").write_text("of this test")
     file = fresh.root / "charkha.toml"

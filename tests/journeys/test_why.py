@@ -16,6 +16,7 @@ port = {port}
 admin_port = {admin}
 admin_token = "env:ADMIN_TOKEN"
 follow_s = 1
+drain_s = 0
 
 [release]
 every_s = 0.3
@@ -82,10 +83,8 @@ class Service:
 
 
 @pytest.fixture
-def service(fresh):
-    fresh.first = fresh.json("run")
-    fresh.second = fresh.json("run", "--param", "trees=120")
-    made = Service(fresh)
+def service(turned, tmp_path):
+    made = Service(turned(2, tmp_path))
     try:
         made.start("serve", "house-prices")
         made.wait(lambda: made.ask("/readyz", ""))

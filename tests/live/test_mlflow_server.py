@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -155,9 +156,11 @@ def test_a_run_without_the_server_is_whole_and_is_brought_in_when_the_server_is_
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory):
+def filled(tmp_path_factory, tables):
     """The address of a server with the two models of the contract."""
-    server = Server(tmp_path_factory.mktemp("filled"))
+    folder = tmp_path_factory.mktemp("filled")
+    shutil.copyfile(tables, folder / "mlflow.db")
+    server = Server(folder)
     try:
         server.start()
         with warnings.catch_warnings():

@@ -72,14 +72,14 @@ def build(folder, name, target, model):
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(tmp_path_factory, with_tables):
     """A project with two models: `prices` has three versions, of which the last one is broken."""
     root = tmp_path_factory.mktemp("watched")
     (root / "charkha.toml").write_text(
         '[project]\nname = "houses"\n[model]\nname = "prices"\n'
         "[serving]\nfollow_s = 0.3\nledger_s = 0.5\ndrain_s = 0\n"
     )
-    project = default_project(root)
+    project = with_tables(default_project(root))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of matplotlib, MLflow, SQLAlchemy
         build(root / "prices", "prices", "price", LinearRegression())

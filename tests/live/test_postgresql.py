@@ -25,6 +25,7 @@ port = {port}
 admin_port = {admin_port}
 admin_token = "env:ADMIN_TOKEN"
 follow_s = 0.1
+drain_s = 0
 [release]
 every_s = 0.2
 step_s = 0
@@ -150,8 +151,11 @@ def served(houses, first_turn):
 def test_a_release_whose_controller_is_killed_ends_and_is_looked_at_for_drift(houses, served):
     command = ("release", "start", "house-prices@2", "--steps", "50,100")
     killed = houses.begin(*command, stdout=subprocess.DEVNULL)
-    while not houses.json("release", "history"):
-        assert killed.poll() is None
+    with psycopg.connect(houses.environment["LEDGER"], autocommit=True) as ledger:
+        query = "SELECT count(*) FROM decisions WHERE kind = 'release'"
+        while ledger.execute(query).fetchone() == (0,):
+            assert killed.poll() is None
+            time.sleep(0.05)
     killed.kill()
     killed.wait()
     again = houses.json("release", "run")

@@ -43,7 +43,7 @@ LIVE = 'charkha_predictions_total{role="live"}'
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(tmp_path_factory, with_tables):
     """A project in whose registry `prices` has a champion."""
     root = tmp_path_factory.mktemp("served")
     (root / "charkha.toml").write_text('[project]\nname = "prices"\n')
@@ -55,7 +55,7 @@ def root(tmp_path_factory):
         model = LinearRegression().fit(rows[["area"]], rows["price"])
         wish = Wish(name="prices", target="price")
         build_package(model, test=rows, train=rows, wish=wish, folder=root / "package")
-        project = default_project(root)
+        project = with_tables(default_project(root))
         digest = open_artifacts(project).save(Dir(root / "package")).digest
         client = MlflowRegistry(project.tracking.uri)._client
         client.create_registered_model("prices")

@@ -59,11 +59,11 @@ def _sizes():
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(tmp_path_factory, with_tables):
     """A project in whose registry `prices` and `sizes` have champions."""
     root = tmp_path_factory.mktemp("served")
     (root / "charkha.toml").write_text('[project]\nname = "prices"\n')
-    project = default_project(root)
+    project = with_tables(default_project(root))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of matplotlib, MLflow, SQLAlchemy
         client = MlflowRegistry(project.tracking.uri)._client

@@ -11,12 +11,12 @@ from .world import World, make_registry
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory):
+def made(tmp_path_factory, with_tables):
     """Return a project's folder with its registry."""
     root = tmp_path_factory.mktemp("loop") / "made"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's own affairs
-        make_registry(root)
+        make_registry(root, with_tables)
     return root
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from charkha.loop.turns import KIND, Kept
 from charkha.models.champion import JUDGED_AGAINST
 from charkha.models.mlflow import MlflowRegistry
 from charkha.models.registry import list_versions
-from charkha.project import open_project
+from charkha.project import Project, open_project
 from charkha.release import controller as releases
 from charkha.release.controller import Surroundings
 from charkha.release.kept import Release
@@ -42,11 +43,13 @@ steps = "50,100"
 """
 
 
-def make_registry(root: Path) -> None:
+def make_registry(
+    root: Path, with_tables: Callable[[Project], Project] = lambda project: project
+) -> None:
     """Write the project and its registry, which costs seconds: a test copies the folder."""
     root.mkdir()
     (root / "charkha.toml").write_text(SETTINGS)
-    client = MlflowRegistry(open_project(root).tracking.uri)._client
+    client = MlflowRegistry(with_tables(open_project(root)).tracking.uri)._client
     client.create_registered_model(MODEL)
     for version in (1, OLD, NEW, BAD, OTHER):
         tags = {

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from charkha.models.asked import Wish
 from charkha.models.build import build_package, make_package
 from charkha.models.package import read_package
 from charkha.models.signature import Column, conform
+from charkha.pipeline.distributions import requirement
 
 TARGET = "price"
 
@@ -121,6 +123,13 @@ def test_it_pins_what_the_model_needs(package):
     assert names == sorted(names)
     assert {"scikit-learn", "skops", "numpy", "pandas"} <= set(names)
     assert "mlflow" not in names
+
+
+@pytest.mark.parametrize("package", ["numpy", "sklearn", "xgboost", "dateutil", "google", "none"])
+def test_a_pin_is_what_an_index_of_all_that_is_installed_says(package):
+    owners = sorted(metadata.packages_distributions().get(package, []))
+    pin = f"{owners[0]}=={metadata.version(owners[0])}" if owners else None
+    assert requirement(package) == pin
 
 
 def test_it_predicts_what_the_model_predicted(package):

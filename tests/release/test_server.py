@@ -63,7 +63,7 @@ def package(folder: Path, slope: float) -> Path:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory, with_tables) -> Project:
     root = tmp_path_factory.mktemp("released")
     (root / "token").write_text(TOKEN)
     (root / "charkha.toml").write_text(
@@ -72,7 +72,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "[release]\nevery_s = 0.2\nstep_s = 0\nwatch_s = 0.5\nrequests = 30\nlabels = 30\n"
         'error_margin = 0.2\nlatency_margin = 20.0\nrequired = ["errors"]\n'
     )
-    made = open_project(root)
+    made = with_tables(open_project(root))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's, matplotlib's and the converters' own affairs
         client = MlflowRegistry(made.tracking.uri)._client
@@ -310,9 +310,11 @@ def zygote():
     made.close()
 
 
-def released(project: Project) -> Kept:
+@pytest.fixture
+def released(project: Project):
+    """Return `released()`, the release as it is kept: asked in loops, so of one open database."""
     with closing(States(ledger_url(project))) as states:
-        return states.read("release", "prices") or Kept("prices", 0, {})
+        yield lambda: states.read("release", "prices") or Kept("prices", 0, {})
 
 
 def end_leases(project: Project) -> None:
@@ -324,7 +326,7 @@ def end_leases(project: Project) -> None:
 
 @pytest.mark.timeout(600)
 def test_killed_at_random_moments_controller_and_server_lose_no_release_and_run_none_twice(
-    project, server, callers, zygote
+    project, server, callers, zygote, released
 ):
     seed = random.SystemRandom().randrange(10**6)
     print("seed", seed)
@@ -336,8 +338,8 @@ def test_killed_at_random_moments_controller_and_server_lose_no_release_and_run_
 
     def on(pid: int, changes: float) -> None:
         """Wait until a controller has written so much, or has ended."""
-        least = released(project).revision + changes
-        while runs(pid) and released(project).revision < least:
+        least = released().revision + changes
+        while runs(pid) and released().revision < least:
             time.sleep(0.02)
 
     while sum(kills.values()) < 20:
@@ -348,7 +350,7 @@ def test_killed_at_random_moments_controller_and_server_lose_no_release_and_run_
         steps = () if strategy in ("shadow", "blue-green") else ("--steps", "50,100")
         on(forked("start", f"prices@{new}", "--strategy", strategy, *steps, "--detach"), math.inf)
         callers.versions.clear()
-        while released(project).value["ended_at"] is None:
+        while released().value["ended_at"] is None:
             pid = forked("run")
             on(pid, chance.expovariate(1 / 3))
             time.sleep(chance.uniform(0, 0.2))
@@ -362,7 +364,7 @@ def test_killed_at_random_moments_controller_and_server_lose_no_release_and_run_
             while runs(pid):
                 time.sleep(0.01)
             end_leases(project)
-        kept = Release.from_json(released(project).value)
+        kept = Release.from_json(released().value)
         told = story(project, new)[before:]
         assert told[0] == "judging"
         assert [t for t in told if t not in ("judging", "watching")] == [kept.state.phase], log

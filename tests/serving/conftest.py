@@ -28,7 +28,7 @@ from charkha.models.build import build_package
 from charkha.models.mlflow import MlflowRegistry
 from charkha.pipeline.runs import open_artifacts
 from charkha.pipeline.values import Dir
-from charkha.project import default_project
+from charkha.project import Project, default_project
 from charkha.serving.app import App, Endpoint, Limits, Receive, Scope, Send, read_body, send_answer
 from charkha.serving.counts import counting
 from charkha.serving.lanes import Lane
@@ -143,13 +143,13 @@ def running(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 class Registered:
     """A project in whose registry `times` has versions 1 to 4; version k answers k * area."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, with_tables: Callable[[Project], Project]) -> None:
         self.root = root
         root.mkdir()
         (root / "charkha.toml").write_text(
             '[project]\nname = "times"\n[serving]\nfollow_s = 0.2\ndrain_s = 2\n'
         )
-        project = default_project(root)
+        project = with_tables(default_project(root))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MLflow's and SQLAlchemy's own affairs
             self._client = MlflowRegistry(project.tracking.uri)._client
@@ -176,9 +176,11 @@ def _times(folder: Path, factor: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def registered(tmp_path_factory: pytest.TempPathFactory) -> Registered:
+def registered(
+    tmp_path_factory: pytest.TempPathFactory, with_tables: Callable[[Project], Project]
+) -> Registered:
     """Return a project with registered versions; its aliases are moved by `move`."""
-    return Registered(tmp_path_factory.mktemp("registered") / "times")
+    return Registered(tmp_path_factory.mktemp("registered") / "times", with_tables)
 
 
 class Served:

@@ -18,11 +18,11 @@ FORBIDDEN = ("mlflow", "dvc", "pandas", "sklearn", "skops", "pyarrow", "sqlalche
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory, package):
+def root(tmp_path_factory, package, with_tables):
     """A project in whose registry `prices` has one version, its champion."""
     root = tmp_path_factory.mktemp("served")
     (root / "charkha.toml").write_text('[project]\nname = "prices"\n')
-    project = default_project(root)
+    project = with_tables(default_project(root))
     digest = open_artifacts(project).save(Dir(package("prices"))).digest
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's and SQLAlchemy's own affairs

@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
-from importlib import metadata
 from math import isfinite
 from pathlib import Path
 
@@ -37,6 +36,7 @@ from charkha.models.rows import as_table, split_target
 from charkha.models.scores import score
 from charkha.models.signature import Column, Signature, infer_columns, type_of
 from charkha.models.twin import Twin, allowed, difference, make_twin
+from charkha.pipeline.distributions import requirement
 from charkha.pipeline.values import Dir
 from charkha.plugins import find
 
@@ -243,9 +243,7 @@ def _output(target: str, classes: Classes | None) -> Column:
 
 def _pinned(packages: Sequence[str]) -> tuple[str, ...]:
     """Return "distribution==version" of what is installed for each package, sorted."""
-    owners = metadata.packages_distributions()
-    distributions = {sorted(owners[package])[0] for package in packages if package in owners}
-    return tuple(sorted(f"{name}=={metadata.version(name)}" for name in distributions))
+    return tuple(sorted({pin for package in packages if (pin := requirement(package))}))
 
 
 def _write_samples(folder: Path, about: Description, asked: Asked) -> None:

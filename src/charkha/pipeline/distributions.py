@@ -110,6 +110,21 @@ def install_line(module: str) -> str:
     return f"pip install {distribution}"
 
 
+def requirement(package: str) -> str | None:
+    """Return "scikit-learn==1.9.1" for "sklearn"; None for what no distribution brought.
+
+    Where a distribution bears the package's name, or the one that it is known to have, that is it,
+    and only another has all that are installed read.
+    """
+    metadata = import_module("importlib.metadata")
+    for name in (package, _DISTRIBUTIONS.get(package, package)):
+        with suppress(metadata.PackageNotFoundError):
+            found = metadata.distribution(name).metadata
+            return f"{found['Name']}=={found['Version']}"
+    owners: list[str] = sorted(metadata.packages_distributions().get(package, []))
+    return f"{owners[0]}=={metadata.version(owners[0])}" if owners else None
+
+
 def _asked(package: str) -> str | None:
     metadata = import_module("importlib.metadata")
     names: list[str] = sorted(set(metadata.packages_distributions().get(package, [])))

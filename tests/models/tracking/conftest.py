@@ -1,7 +1,6 @@
 """A project whose MLflow is a real SQLite database, and runs written as the engine writes them."""
 
 import json
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,25 +26,10 @@ def _mlflow_warns() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables, which take 5 s to make."""
-    from charkha.models.mlflow import MlflowRegistry
-
-    path = tmp_path_factory.mktemp("schema") / "mlflow.db"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        MlflowRegistry(f"sqlite:///{path}").versions()
-    return path
-
-
 @pytest.fixture
-def project(tmp_path: Path, schema: Path) -> Project:
+def project(tmp_path: Path, with_tables: Callable[[Project], Project]) -> Project:
     (tmp_path / "charkha.toml").write_text('[project]\nname = "prices"\n')
-    made = default_project(tmp_path)
-    made.state.mkdir()
-    shutil.copyfile(schema, made.state / "mlflow.db")
-    return made
+    return with_tables(default_project(tmp_path))
 
 
 def write_package(folder: Path, slope: float = 2.0) -> Path:
