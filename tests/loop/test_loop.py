@@ -1,19 +1,23 @@
 """Turns of the wheel from a trigger to a verdict, and the loop killed at every call in between."""
 
 import time
+from contextlib import suppress
 
 import pytest
 
 from charkha.errors import Refused, Unavailable
+from charkha.ledger import open_ledger
 from charkha.loop import controller as loops
 from charkha.loop.triggers import Signal
 from charkha.loop.turns import KIND
+from charkha.models import promotion
 from charkha.models.promotion import promote
+from charkha.models.registry import list_versions
 from charkha.release.controller import KIND as RELEASE
 from charkha.release.controller import command
 from charkha.release.plan import abort
 
-from .world import BAD, MODEL, NEW, OLD, OTHER, World
+from .world import BAD, MODEL, NEW, OLD, OTHER, Killed, World
 
 DAY = 86_400.0
 REFUSED = [("training", None, None), ("ended", "refused", BAD)]
@@ -265,6 +269,65 @@ def test_killed_at_any_call_a_turn_without_a_strategy_promotes_once(world, dies)
         walk(made, dies, at)
         assert (made.story(), made.champion()) == (PROMOTED, NEW), at
         assert len(made.ledger.read("promotion")) == 1, at
+
+
+@pytest.fixture
+def dies_once(monkeypatch):
+    """Return `dies_once(after)`: who has moved aliases is killed before the ledger has it, after so many."""
+
+    def dies_once(after=0):
+        opened = []
+
+        def opening(project):
+            opened.append(project)
+            if len(opened) == after + 1:
+                raise Killed
+            return open_ledger(project)
+
+        monkeypatch.setattr(promotion, "open_ledger", opening)
+        return opened
+
+    return dies_once
+
+
+def moves(made):
+    told = [*made.ledger.read("promotion"), *made.ledger.read("rollback")]
+    return [(d.kind, d.subject, d.numbers["from"]) for d in told]
+
+
+@pytest.mark.parametrize("settings", ["", 'strategy = "none"\n'])
+def test_killed_between_registry_and_ledger_a_promotion_is_told_by_the_next_one(
+    world, dies_once, settings
+):
+    made, opened = world(settings=settings), dies_once()
+    assert made.run().outcome == "promoted"
+    assert opened
+    assert made.aliases.moves in ([NEW], [])
+    assert [subject for _, subject, _ in moves(made)] == [f"{MODEL}@{NEW}"]
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_killed_between_registry_and_ledger_a_rollback_is_told_by_the_next_one(
+    world, dies_once, after
+):
+    made, opened = world(), dies_once(after)
+    while made.kept_release() is None or made.kept_release().state.phase != "watching":
+        with suppress(Killed):
+            if made.loop.tick() == "waiting":
+                made.pass_time()
+    made.service.now += 61  # until the leases of a killed one are over
+    made.loop = made.another("bob")
+    made.loop.tick()  # it is watched
+    with made.release() as around:
+        command(around, MODEL, lambda r: abort(r.state, "eve is afraid"), who="eve")
+    assert made.run().outcome == "rolled back"
+    assert len(opened) > after
+    assert made.champion() == OLD
+    assert "previous" not in {a for v in list_versions(made.project) for a in v.aliases}
+    assert moves(made) == [
+        ("promotion", f"{MODEL}@{NEW}", OLD),
+        ("rollback", f"{MODEL}@{OLD}", NEW),
+    ]
 
 
 class Away:
