@@ -362,6 +362,32 @@ def test_what_does_not_answer_for_a_while_loses_nothing(world, monkeypatch, name
     assert (made.story(), made.releases(), made.champion()) == (PROMOTED, [NEW], NEW)
 
 
+@pytest.mark.parametrize("phase", ["judging", "watching", None])
+def test_a_server_that_is_away_for_a_month_is_waited_for_and_the_turn_goes_on_then(
+    world, monkeypatch, phase
+):
+    """It is away before the release begins, while it is judged, or while it is watched."""
+    made = world()
+    monkeypatch.setattr(made, "fatal", lambda n: Away(getattr(made, n), made, n))
+    made.loop = made.another("ann")
+
+    def reached():
+        return made.kept_release() and made.kept_release().state.phase
+
+    while made.turn is None or made.turn.phase != "releasing" or reached() != phase:
+        if made.loop.tick() == "waiting":
+            made.pass_time(10)
+    made.away, before = {"platform"}, (made.story(), made.turn, reached())
+    for _ in range(30):
+        with pytest.raises(Unavailable):
+            made.loop.tick()
+        made.service.now += DAY
+    assert (made.story(), made.turn, reached()) == before
+    made.away = set()
+    assert made.run().outcome == "promoted"
+    assert (made.story(), made.releases(), made.aliases.moves) == (PROMOTED, [NEW], [NEW])
+
+
 def test_a_registry_that_is_away_keeps_the_turn_in_its_phase(world):
     made = world()
     made.loop.tick(), made.loop.tick()
