@@ -1,19 +1,23 @@
 """Turns of the wheel from a trigger to a verdict, and the loop killed at every call in between."""
 
 import time
+from contextlib import suppress
 
 import pytest
 
 from charkha.errors import Refused, Unavailable
+from charkha.ledger import open_ledger
 from charkha.loop import controller as loops
 from charkha.loop.triggers import Signal
 from charkha.loop.turns import KIND
+from charkha.models import promotion
 from charkha.models.promotion import promote
+from charkha.models.registry import list_versions
 from charkha.release.controller import KIND as RELEASE
 from charkha.release.controller import command
 from charkha.release.plan import abort
 
-from .world import BAD, MODEL, NEW, OLD, OTHER, World
+from .world import BAD, MODEL, NEW, OLD, OTHER, Killed, World
 
 DAY = 86_400.0
 REFUSED = [("training", None, None), ("ended", "refused", BAD)]
@@ -267,6 +271,65 @@ def test_killed_at_any_call_a_turn_without_a_strategy_promotes_once(world, dies)
         assert len(made.ledger.read("promotion")) == 1, at
 
 
+@pytest.fixture
+def dies_once(monkeypatch):
+    """Return `dies_once(after)`: who has moved aliases is killed before the ledger has it, after so many."""
+
+    def dies_once(after=0):
+        opened = []
+
+        def opening(project):
+            opened.append(project)
+            if len(opened) == after + 1:
+                raise Killed
+            return open_ledger(project)
+
+        monkeypatch.setattr(promotion, "open_ledger", opening)
+        return opened
+
+    return dies_once
+
+
+def moves(made):
+    told = [*made.ledger.read("promotion"), *made.ledger.read("rollback")]
+    return [(d.kind, d.subject, d.numbers["from"]) for d in told]
+
+
+@pytest.mark.parametrize("settings", ["", 'strategy = "none"\n'])
+def test_killed_between_registry_and_ledger_a_promotion_is_told_by_the_next_one(
+    world, dies_once, settings
+):
+    made, opened = world(settings=settings), dies_once()
+    assert made.run().outcome == "promoted"
+    assert opened
+    assert made.aliases.moves in ([NEW], [])
+    assert [subject for _, subject, _ in moves(made)] == [f"{MODEL}@{NEW}"]
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_killed_between_registry_and_ledger_a_rollback_is_told_by_the_next_one(
+    world, dies_once, after
+):
+    made, opened = world(), dies_once(after)
+    while made.kept_release() is None or made.kept_release().state.phase != "watching":
+        with suppress(Killed):
+            if made.loop.tick() == "waiting":
+                made.pass_time()
+    made.service.now += 61  # until the leases of a killed one are over
+    made.loop = made.another("bob")
+    made.loop.tick()  # it is watched
+    with made.release() as around:
+        command(around, MODEL, lambda r: abort(r.state, "eve is afraid"), who="eve")
+    assert made.run().outcome == "rolled back"
+    assert len(opened) > after
+    assert made.champion() == OLD
+    assert "previous" not in {a for v in list_versions(made.project) for a in v.aliases}
+    assert moves(made) == [
+        ("promotion", f"{MODEL}@{NEW}", OLD),
+        ("rollback", f"{MODEL}@{OLD}", NEW),
+    ]
+
+
 class Away:
     """Passes calls on while it is not told to be away."""
 
@@ -297,6 +360,32 @@ def test_what_does_not_answer_for_a_while_loses_nothing(world, monkeypatch, name
                 made.pass_time()
         assert ticks < 200
     assert (made.story(), made.releases(), made.champion()) == (PROMOTED, [NEW], NEW)
+
+
+@pytest.mark.parametrize("phase", ["judging", "watching", None])
+def test_a_server_that_is_away_for_a_month_is_waited_for_and_the_turn_goes_on_then(
+    world, monkeypatch, phase
+):
+    """It is away before the release begins, while it is judged, or while it is watched."""
+    made = world()
+    monkeypatch.setattr(made, "fatal", lambda n: Away(getattr(made, n), made, n))
+    made.loop = made.another("ann")
+
+    def reached():
+        return made.kept_release() and made.kept_release().state.phase
+
+    while made.turn is None or made.turn.phase != "releasing" or reached() != phase:
+        if made.loop.tick() == "waiting":
+            made.pass_time(10)
+    made.away, before = {"platform"}, (made.story(), made.turn, reached())
+    for _ in range(30):
+        with pytest.raises(Unavailable):
+            made.loop.tick()
+        made.service.now += DAY
+    assert (made.story(), made.turn, reached()) == before
+    made.away = set()
+    assert made.run().outcome == "promoted"
+    assert (made.story(), made.releases(), made.aliases.moves) == (PROMOTED, [NEW], [NEW])
 
 
 def test_a_registry_that_is_away_keeps_the_turn_in_its_phase(world):

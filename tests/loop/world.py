@@ -80,18 +80,22 @@ class Aliases(ProjectAliases):
         self.moves, self._platform = [], platform
 
     def promote(self, version, because):
-        super().promote(version, because)
-        self.follow()
+        try:
+            super().promote(version, because)
+        finally:  # a server looks by itself
+            self.follow()
 
-    def roll_back(self, because):
-        super().roll_back(because)
-        self.follow()
+    def roll_back(self, version, because):
+        try:
+            super().roll_back(version, because)
+        finally:
+            self.follow()
 
     def follow(self):
         """Have the server see who is champion."""
         now = self.champion()
         self._platform.move("champion", now)
-        if self.moves[-1:] != [now]:
+        if now != (self.moves or [OLD])[-1]:
             self.moves.append(now)
 
 

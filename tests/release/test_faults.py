@@ -6,17 +6,21 @@ they release on, with its callers, lives in the memory of the test.
 
 import random
 import resource
+import socket
 import sqlite3
 import threading
 import time
 from contextlib import closing, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Listener
+from types import SimpleNamespace
 
 import pytest
 
+from charkha.cli import release as command
 from charkha.errors import CharkhaError, Unavailable
-from charkha.release.controller import LEASE_S
+from charkha.release.controller import LEASE_S, Controller
 from charkha.release.platforms.server import ServerPlatform
 
 from .processes import Zygote, kill, runs
@@ -222,6 +226,68 @@ def test_a_controller_waits_for_a_platform_and_a_registry_that_are_away(service)
     wait_for(made, pid)
     assert made.away == 0
     assert is_whole(made)
+
+
+@pytest.fixture
+def nobody():
+    """Return a platform whose server is away: nothing listens where it was."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as sock:
+        address = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    return ServerPlatform(address, None, address)
+
+
+@pytest.mark.parametrize("strategy", ["canary", "shadow"])
+@pytest.mark.parametrize("phase", ["judging", "watching"])
+def test_a_server_that_is_away_for_longer_than_any_limit_decides_nothing(
+    tmp_path, nobody, strategy, phase
+):
+    """Without requests no time passes: neither `most_s` nor `watch_s` are over when it is back."""
+    with closing(World(tmp_path, strategy=strategy, step_s=60, most_s=900, watch_s=600)) as made:
+        while made.kept().span is None or made.kept().state.phase != phase:
+            made.controller.tick()
+            made.pass_time(10)
+        before, story, asked = made.kept(), made.story(), len(made.rows)
+        away = Controller("prices", replace(made.around, platform=nobody), who="eve")
+        made.now += LEASE_S + 1  # the lease of the one before is over
+        for _ in range(10):
+            with pytest.raises(Unavailable, match="does not answer"):
+                away.tick()
+            made.now += DAY_S
+        assert (made.kept(), made.story()) == (before, story)
+        made.platform.set_shares({"champion": 100})  # as a server that begins anew
+        for arm in made.platform.holds():
+            if arm.name != "champion":
+                made.platform.drop(arm.name)
+        made.run()
+        ended = made.kept()
+        assert ended.state.phase == "promoted", ended.state.because
+        assert ended.verdict["total_s"] < 3 * 900
+        assert made.aliases.moves == [NEW]
+        assert len(made.rows) > asked
+
+
+def test_a_command_gives_up_on_a_server_that_stays_away_and_the_release_goes_on_with_the_next(
+    tmp_path, nobody, monkeypatch, capsys
+):
+    monkeypatch.setattr(command, "_PATIENCE_S", 0.2)
+    project = SimpleNamespace(release=SimpleNamespace(every_s=0.05))
+    with closing(World(tmp_path)) as made:
+        before = made.kept()
+        with pytest.raises(Unavailable, match="does not answer"):
+            command._carry_out(
+                project, replace(made.around, platform=nobody), "prices", as_json=False
+            )
+        assert capsys.readouterr().err.count("waiting: the server") == 1
+        assert made.kept() == before
+        assert made.run().state.phase == "promoted"
+
+
+def test_a_server_that_takes_connections_and_says_nothing_is_unavailable(monkeypatch):
+    monkeypatch.setattr("charkha.release.platforms.server._TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(Unavailable, match="timed out"):
+            ServerPlatform(address, None, address).holds()
 
 
 class Babbling(BaseHTTPRequestHandler):

@@ -334,7 +334,7 @@ def test_killed_at_random_moments_controller_and_server_lose_no_release_and_run_
     log = str(project.root / "controllers.log")
 
     def forked(*words: str) -> int:
-        return zygote.fork(project=str(project.root), words=words, log=log)
+        return zygote.fork(project=str(project.root), words=("release", *words), log=log)
 
     def on(pid: int, changes: float) -> None:
         """Wait until a controller has written so much, or has ended."""

@@ -62,10 +62,11 @@ class Aliases:
             self.moves.append(version)
             self._platform.move("champion", version)
 
-    def roll_back(self, because):
-        self.now, self.previous = self.previous, None
-        self.moves.append(self.now)
-        self._platform.move("champion", self.now)
+    def roll_back(self, version, because):
+        if version != self.now:
+            self.now, self.previous = version, None
+            self.moves.append(version)
+            self._platform.move("champion", version)
 
 
 class World:

@@ -206,7 +206,10 @@ class Loop:
             return self._end(kept, turn, revision, *result)
         champion = champion_of(self._project, self._model)
         if champion is not None and champion.version == turn.version:
-            how = "it passed the gate" if self._strategy == "none" else "somebody promoted it"
+            how = "somebody promoted it"
+            if self._strategy == "none":
+                how = "it passed the gate"
+                promote(self._project, subject, _why(turn))  # told, if it was cut off before that
             return self._end(kept, turn, revision, "promoted", f"{subject} is champion: {how}")
         try:
             if self._strategy == "none":
@@ -250,7 +253,7 @@ class Loop:
                 f"{subject} was judged before {champion} became champion",
                 fix="charkha run, to compare them",
             )
-        promote(self._project, subject, f"loop {turn.id}: {turn.because}")
+        promote(self._project, subject, _why(turn))
 
     def _start(self, turn: Turn, subject: str, strategy: Strategy) -> None:
         steps = self._steps
@@ -300,3 +303,7 @@ class Loop:
 
     def _tell(self, turn: Turn) -> None:
         self._around.ledger.record(decision(self._model, turn))
+
+
+def _why(turn: Turn) -> str:
+    return f"loop {turn.id}: {turn.because}"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from charkha.project import Project
 
 _ENDED_FROM_OUTSIDE = {-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT, 128 + signal.SIGTERM}
+_KILLED = {-signal.SIGKILL, 128 + signal.SIGKILL}
 _LINES = 12  # of what a run that failed said last
 _PATIENCE_S = 120.0  # for MLflow to have what a run made
 
@@ -74,6 +75,8 @@ class ProcessTrainer:
             return Trained(run=str(json.loads(done.stdout)["run"]))
         said = "\n".join(done.stderr.strip().splitlines()[-_LINES:])
         ended = f"charkha run ended with {done.returncode}"
+        if done.returncode in _KILLED:  # to do that again and again would starve who serves here
+            ended = "charkha run was killed, which the kernel does where memory runs out"
         failed = f"{ended}: {said}" if said else ended
         if done.returncode == THEY or done.returncode in _ENDED_FROM_OUTSIDE:
             raise Unavailable(failed, fix="charkha run")

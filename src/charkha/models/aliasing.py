@@ -85,14 +85,21 @@ def on_promotion(
     return Plan(tuple(moves), f"{version} takes over from {champion}")
 
 
-def on_rollback(name: str, versions: Sequence[ModelVersion]) -> Plan:
+def on_rollback(name: str, versions: Sequence[ModelVersion], *, to: int | None = None) -> Plan:
     """Make `previous` champion again; nothing is `previous` afterwards, so twice is once.
+
+    Args:
+        name: of the model.
+        versions: of the model.
+        to: the version that it is about; where that is champion and not `previous`, all is done.
 
     Raises:
         Refused: there is nothing to go back to.
     """
     now = _holders(versions)
     champion, previous = now.get(CHAMPION), now.get(PREVIOUS)
+    if champion is not None and champion.version == to and champion != previous:
+        return Plan((), f"{champion} is champion again")
     if previous is None:
         raise Refused(
             f"{name} has no previous version to go back to",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
@@ -58,16 +58,21 @@ def promote(
 
 
 def roll_back(
-    project: Project, name: str, because: str | None = None, *, working: Working | None = None
+    project: Project,
+    name: str,
+    because: str | None = None,
+    *,
+    to: int | None = None,
+    working: Working | None = None,
 ) -> Moved:
-    """Make the previous champion champion again.
+    """Make the previous champion champion again; with `to`, doing it again changes nothing.
 
     Raises:
         Refused: there is no previous one (it has been rolled back already, or never promoted).
         Unavailable: the registry did not answer.
     """
     versions = list_versions(project, name) or [find_version(project, name)]
-    plan = aliasing.on_rollback(name, versions)
+    plan = aliasing.on_rollback(name, versions, to=to)
     moving = working(f"rolling {name} back in MLflow") if working else nullcontext()
     return _carry_out(project, "rollback", name, plan, because, moving)
 
@@ -80,29 +85,34 @@ def _carry_out(
     because: str | None,
     moving: AbstractContextManager[None],
 ) -> Moved:
-    before = _champion(project, name)
+    before = _holder(project, name, CHAMPION)
     if plan.moves:
         with moving:
             mlflow = import_module("charkha.models.mlflow")  # late: 5 s
             mlflow.MlflowRegistry(project.tracking.uri).move(name, plan.moves)
-    champion = _champion(project, name)
+    champion = _holder(project, name, CHAMPION)
     if champion is None:
         raise UserError(
             f"{name} has lost its champion meanwhile", fix=f"charkha models list {name}"
         )
     reason = because or plan.because
-    if plan.moves or _was_moved(project, name):
-        _record(project, kind, champion, before, reason)
+    _record(project, kind, champion, before, reason, moved=bool(plan.moves))
     return Moved(champion, before, champion != before, reason)
 
 
 def _record(
-    project: Project, kind: str, champion: ModelVersion, before: ModelVersion | None, because: str
+    project: Project,
+    kind: str,
+    champion: ModelVersion,
+    before: ModelVersion | None,
+    because: str,
+    *,
+    moved: bool,
 ) -> None:
     """Keep the reason, unless this very change is what the ledger says last.
 
-    Asking the ledger, and not whether something moved, repairs a promotion that was cut off
-    between the registry and here.
+    Asking the ledger, and not whether something moved, repairs a move that was cut off between the
+    registry and here. Of a champion that became it by its registration there is nothing to say.
     """
     ledger = open_ledger(project)
     try:
@@ -111,10 +121,10 @@ def _record(
         ]
         if told and told[-1].subject == str(champion):
             return
-        numbers: dict[str, object] = {
-            "from": before.version if before else None,
-            "to": champion.version,
-        }
+        previous = _holder(project, champion.name, PREVIOUS)  # a registration names none
+        if not (moved or told or previous):
+            return
+        numbers = {"from": _source(before, champion, previous, told), "to": champion.version}
         ledger.record(
             Decision(
                 at=time.time(),
@@ -129,11 +139,20 @@ def _record(
         ledger.close()
 
 
-def _was_moved(project: Project, name: str) -> bool:
-    """Whether the champion became it by a promotion or rollback, and not by its registration."""
-    return any(PREVIOUS in version.aliases for version in list_versions(project, name))
+def _source(
+    before: ModelVersion | None,
+    champion: ModelVersion,
+    previous: ModelVersion | None,
+    told: Sequence[Decision],
+) -> object:
+    """Return the version that was champion before, also where it was moved before this call."""
+    if before is not None and before.version != champion.version:
+        return before.version
+    if previous is not None:
+        return previous.version
+    return told[-1].numbers.get("to") if told else None
 
 
-def _champion(project: Project, name: str) -> ModelVersion | None:
+def _holder(project: Project, name: str, alias: str) -> ModelVersion | None:
     versions = list_versions(project, name)
-    return next((version for version in versions if CHAMPION in version.aliases), None)
+    return next((version for version in versions if alias in version.aliases), None)

@@ -47,8 +47,8 @@ class Aliases(Protocol):
         """Make a version champion; twice is once."""
         ...
 
-    def roll_back(self, because: str) -> None:
-        """Make the previous champion champion again."""
+    def roll_back(self, version: int, because: str) -> None:
+        """Make the champion before, which is `version`, champion again; twice is once."""
         ...
 
 
@@ -157,10 +157,24 @@ class Controller:
         if on:
             aliases.promote(release.candidate, because)
         else:
-            aliases.roll_back(because)
+            aliases.roll_back(release.baseline, because)
         return "acted"
 
+    def _tell_move(self, release: Release) -> None:
+        """Move the alias again, for who was killed between registry and ledger has told of nothing."""
+        aliases, watched = self._around.aliases, release.state.stage == len(release.plan.stages)
+        because = f"release {release.id}: {release.state.because}"
+        if not watched:
+            return
+        champion = aliases.champion()
+        if release.state.phase in ("watching", "promoted"):
+            if champion == release.candidate:  # and nobody has chosen another one meanwhile
+                aliases.promote(release.candidate, because)
+        elif champion == release.baseline:
+            aliases.roll_back(release.baseline, because)
+
     def _end(self, release: Release, revision: int) -> Did:
+        self._tell_move(release)
         ended = replace(release, ended_at=self._around.clock())
         return "ended" if self._keep(ended, revision) else "busy"
 
@@ -169,6 +183,7 @@ class Controller:
         around = self._around
         now, failures = around.clock(), around.platform.failures()
         if release.span is None:
+            self._tell_move(release)
             paired = plans.traffic(release.plan, release.state).shadow is not None
             opened = replace(release, failures=dict(failures)).opened(paired=paired, now=now)
             return "looked" if self._keep(opened, revision) else "busy"

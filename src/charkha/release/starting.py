@@ -43,8 +43,8 @@ class ProjectAliases:
     def promote(self, version: int, because: str) -> None:
         promote(self._project, f"{self._model}@{version}", because)
 
-    def roll_back(self, because: str) -> None:
-        roll_back(self._project, self._model, because)
+    def roll_back(self, version: int, because: str) -> None:
+        roll_back(self._project, self._model, because, to=version)
 
 
 @contextmanager
