@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from charkha.events import Event, Listener, StepStarted
 from charkha.models import tracker
 from charkha.pipeline import run as engine
+from charkha.pipeline import tasks
+from charkha.pipeline.boards import open_board
 from charkha.pipeline.runs import Run
 from charkha.project import open_project
 
@@ -55,6 +57,17 @@ def run(
     )
     if wait and starter.started:
         tracker.wait(project, done.id)
+    return done
+
+
+def conclude(project: Project, run: str, status: str | None = None) -> Run:
+    """End a run whose tasks an engine started, and wait until MLflow has it."""
+    done = tasks.conclude(project, run, status)
+    if any(step.how == "ran" for step in done.steps.values()):
+        tracker.start(project, run)
+    if tracker.is_tracked(project, run):
+        board = open_board(project, run)
+        board.keep("mlflow", tracker.wait(project, run)._asdict())
     return done
 
 
