@@ -280,7 +280,7 @@ def engines_page() -> str:
         for asked, text in ASKED.items()
     )
     refused = "".join(
-        f"- `{name}` {given['because']} ({ASKED[asked]}): {given['instead']}\n"
+        f"- {ASKED[asked]}: `{name}` {given['because']}; {given['instead']}\n"
         for name, engine in found.items()
         for asked, given in engine.items()
         if isinstance(given, dict)
