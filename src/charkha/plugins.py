@@ -24,6 +24,9 @@ SHIPPED: dict[str, dict[str, tuple[str, str | None]]] = {
         "skops": ("charkha.pipeline.codecs.skops:SkopsCodec", "sklearn"),
         "pickle": ("charkha.pipeline.codecs.pickle:PickleCodec", None),
     },
+    "engines": {
+        "shell": ("charkha.pipeline.engines.shell:ShellEngine", None),
+    },
     "flavours": {
         "sklearn": ("charkha.models.flavours.sklearn:SklearnFlavour", "sklearn"),
         "lightgbm": ("charkha.models.flavours.lightgbm:LightgbmFlavour", "lightgbm"),

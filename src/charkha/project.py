@@ -40,6 +40,8 @@ class PipelineSettings:
     entry: str = setting("file of the pipeline; `file.py:function` where it has two", "pipeline.py")
     params: dict[str, object] = setting("parameters that `--param` does not give", dict)
     workers: int = setting("steps that run at the same time, each in a process", 1, least=1)
+    schedule: str | None = setting("cron of an engine that has a scheduler, `0 3 * * *`", None)
+    timezone: str = setting("of the schedule, such as `Europe/Berlin`", "UTC")
 
 
 @dataclass(frozen=True, kw_only=True)

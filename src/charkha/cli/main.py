@@ -29,7 +29,8 @@ COMMANDS = {  # name, which is also the module's, and what `--help` says about i
     "monitor": "say whether what a model is asked still looks like what it was trained on",
     "loop": "train again when there is a reason, and release what is better",
     "up": "run the whole platform here: model server, loop and MLflow, until Ctrl-C",
-    "render": "write rules for Prometheus and dashboards for Grafana",
+    "render": "write the pipeline for an engine, rules for Prometheus, dashboards for Grafana",
+    "step": "what the tasks of an engine call: start a run, run its steps, finish it",
     "doctor": "say what is missing here, and the line that repairs it",
 }
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + SIGINT, 128 + SIGPIPE: what a shell expects

@@ -1,4 +1,4 @@
-"""`charkha render`: rules for Prometheus and dashboards for Grafana, written for this project."""
+"""`charkha render`: the pipeline for an engine, rules for Prometheus, dashboards for Grafana."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charkha import plugins
 from charkha.cli import show
 from charkha.cli.arguments import parser, subcommand, subcommands
+from charkha.cli.run import pair
 from charkha.errors import DONE
-from charkha.monitoring.rendering.digests import as_json, as_yaml, write
+from charkha.monitoring.rendering.digests import as_json, as_yaml, stamped, write
 from charkha.monitoring.rendering.grafana import dashboards, provisioning
 from charkha.monitoring.rendering.prometheus import Aims, files
+from charkha.pipeline.engines.port import open_engine
+from charkha.pipeline.plans import plan
+from charkha.pipeline.run import load_pipeline
 from charkha.project import open_project
 
 if TYPE_CHECKING:
@@ -24,8 +29,11 @@ def main(arguments: list[str]) -> int:
     """Run one `charkha render …` command line; return the exit code."""
     given = _parser().parse_args(arguments)
     project = open_project(environment=given.env)
-    texts = {"prometheus": _prometheus, "grafana": _grafana}[given.action](project, given)
-    folder: Path = given.out or project.root / "monitoring" / given.action
+    if given.action in ("prometheus", "grafana"):
+        texts = {"prometheus": _prometheus, "grafana": _grafana}[given.action](project, given)
+        folder: Path = given.out or project.root / "monitoring" / given.action
+    else:
+        texts, folder = _engine(project, given), given.out or project.root
     written = write(folder, texts, force=given.force)
     if given.json:
         show.as_json({"folder": folder, "files": list(texts), "written": written})
@@ -33,6 +41,13 @@ def main(arguments: list[str]) -> int:
     for name in texts:
         print(f"{folder / name}{'' if name in written else ', as it was'}")
     return DONE
+
+
+def _engine(project: Project, given: argparse.Namespace) -> dict[str, str]:
+    engine = open_engine(project, given.action)
+    params = dict(pair(text) for text in given.param)
+    texts = engine.compile(plan(load_pipeline(project), project, params))
+    return {name: stamped(text) for name, text in texts.items()}
 
 
 def _prometheus(project: Project, given: argparse.Namespace) -> dict[str, str]:
@@ -105,6 +120,8 @@ def _parser() -> argparse.ArgumentParser:
         help="of the requests that have to be answered; 99.9 without it",
     )
     _add_grafana(among)
+    for name in plugins.names("engines"):
+        _add_engine(among, name)
     return made
 
 
@@ -124,6 +141,22 @@ def _add_grafana(among: Subcommands) -> None:
     )
     grafana.add_argument(
         "--model", metavar="NAME", help="shown at first; the project's own without"
+    )
+
+
+def _add_engine(among: Subcommands, name: str) -> None:
+    engine = subcommand(
+        among,
+        name,
+        f"write the pipeline as {name} reads it",
+        example=f"charkha render {name}",
+    )
+    engine.add_argument("--out", "-o", metavar="DIR", type=Path, help="the project without it")
+    engine.add_argument(
+        "--param", metavar="NAME=VALUE", action="append", default=[], help="can be given again"
+    )
+    engine.add_argument(
+        "--force", action="store_true", help="write over files that somebody has changed"
     )
 
 

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, redirect_stdout
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from charkha.cli import show
 from charkha.cli.arguments import parser
-from charkha.cli.stories import as_lines, run_as_json, verdicts
-from charkha.errors import DONE, UserError
-from charkha.events import (
-    Event,
-    Noticed,
-    RunStarted,
-    StepFailed,
-    StepFinished,
-    StepRetried,
-    StepStarted,
-)
+from charkha.cli.stories import run_as_json, verdicts
+from charkha.cli.telling import Teller
+from charkha.errors import DONE, YOU, UserError
 from charkha.models import tracked, tracker
-from charkha.pipeline.runs import Run, StepStory
+from charkha.pipeline import submitting
+from charkha.pipeline.runs import Run
 from charkha.project import open_project
 
 if TYPE_CHECKING:
-    from threading import Timer
+    import argparse
 
     from charkha.project import Project
-
-_SLOW_S = 0.5  # a step that takes longer gets a spinner
 
 
 def main(arguments: list[str]) -> int:
@@ -41,15 +31,23 @@ def main(arguments: list[str]) -> int:
     options.add_argument("--workers", type=int, metavar="N", help="steps at the same time")
     options.add_argument("--explain", action="store_true", help="every reason why a step ran")
     options.add_argument("--no-wait", action="store_true", help="do not wait until MLflow has it")
+    options.add_argument("--on", metavar="ENGINE", help="have another engine run the steps")
+    options.add_argument(
+        "--detach", action="store_true", help="with --on: return when the engine has taken it"
+    )
     given = options.parse_args(arguments)
     project = open_project(environment=given.env)
     if given.workers is not None and given.workers < 1:
         raise UserError(f"--workers {given.workers} runs nothing", fix="--workers 1")
-    params = dict(_pair(text) for text in given.param)
+    params = dict(pair(text) for text in given.param)
+    if given.on and given.on != "local":
+        return _elsewhere(project, params, given)
+    if given.detach:
+        raise UserError("--detach is for a run on another engine", fix="charkha run --on airflow")
     with ExitStack() as stack:
         if given.json:
             stack.enter_context(redirect_stdout(sys.stderr))  # what steps print is no JSON
-        teller = _Teller(project, explain=given.explain, quiet=given.json)
+        teller = Teller(project, explain=given.explain, quiet=given.json)
         stack.callback(teller.close)
         done = tracked.run(
             project=project,
@@ -67,67 +65,46 @@ def main(arguments: list[str]) -> int:
     return DONE
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _elsewhere(project: Project, params: dict[str, str], given: argparse.Namespace) -> int:
+    run = submitting.submit(project, given.on, params=params)
+    if given.detach:
+        if given.json:
+            show.as_json({"run": run, "engine": given.on})
+        else:
+            print(f"{given.on} has run {run}\n  → charkha runs {run}")
+        return DONE
+    teller = Teller(project, explain=given.explain, quiet=given.json)
+    try:
+        done = submitting.follow(project, run, [teller])
+    except KeyboardInterrupt:
+        teller.close()
+        show.note(f"\nstopping run {run} on {given.on}")
+        submitting.cancel(project, run)
+        raise
+    finally:
+        teller.close()
+    state = tracked.state_of(project, run)
+    if given.json:
+        show.as_json({**run_as_json(done), "mlflow": state._asdict() if state else None})
+    else:
+        _conclude(project, done)
+        if state is not None:
+            _tell(state, wait=True)
+        if done.error:
+            show.note(f"error: {done.error}\n  → charkha runs {run}")
+    return DONE if done.status == "finished" else YOU
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Return name and value of a `--param NAME=VALUE`.
+
+    Raises:
+        UserError: it is none.
+    """
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UserError(f"--param {text!r} has no value", fix=f"--param {name or 'alpha'}=0.3")
     return name, value
-
-
-class _Teller:
-    """Prints a line for each step when it is over; a spinner while a slow one runs."""
-
-    def __init__(self, project: Project, *, explain: bool, quiet: bool) -> None:
-        self._run = Run("", project.root, project)
-        self._explain, self._quiet = explain, quiet
-        self._because: dict[str, StepStory] = {}
-        self._width = 0
-        self._timer: Timer | None = None
-        self._spinner = ExitStack()
-
-    def __call__(self, event: Event) -> None:
-        if self._quiet:
-            return
-        match event:
-            case RunStarted():
-                self._width = max(map(len, event.steps))
-                print(f"{show.bold(event.project)}  run {event.run}")
-            case StepStarted():
-                self._because[event.step] = StepStory(event.step, because=event.because)
-                self._spin(event.step)
-            case StepFinished():
-                self.close()
-                story = self._because.pop(event.step, StepStory(event.step))
-                story.how, story.seconds = event.how, event.seconds
-                for line in as_lines(story, self._run.project, self._width, self._explain):
-                    print(line)
-            case StepRetried():
-                self.close()
-                print(f"  ↻ {event.step:<{self._width}}  attempt {event.attempt}: {event.error}")
-            case StepFailed():
-                self.close()
-                print(f"  ✗ {event.step:<{self._width}}  failed")
-            case Noticed():
-                self.close()
-                print(f"    note: {f'{event.step} ' if event.step else ''}{event.text}")
-
-    def close(self) -> None:
-        """Stop the spinner."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer.join()
-            self._timer = None
-        self._spinner.close()
-
-    def _spin(self, step: str) -> None:
-        self.close()
-        if sys.stderr.isatty():
-            timer = import_module("threading").Timer  # late: a run without a terminal needs none
-            self._timer = timer(
-                _SLOW_S, lambda: self._spinner.enter_context(show.working(f"{step} is running"))
-            )
-            self._timer.daemon = True
-            self._timer.start()
 
 
 def _conclude(project: Project, done: Run) -> None:

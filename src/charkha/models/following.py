@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charkha.errors import DONE, THEY, WE, YOU, CharkhaError, Unavailable
-from charkha.events import KINDS, RunFinished
+from charkha.events import RunFinished
 from charkha.models.tracker import FAILED, RECORDING, WAITING, TrackingState, marker, read_state
-from charkha.pipeline.journal import Line, is_alive, open_lock
+from charkha.pipeline.journal import Line, from_bytes, is_alive, open_lock
 from charkha.project import open_project
 
 if TYPE_CHECKING:
@@ -52,11 +52,9 @@ def follow(folder: Path) -> Iterator[Line]:
 
 def _parse(text: bytes) -> Line | None:
     try:
-        line = json.loads(text)
+        return from_bytes(text)
     except ValueError:  # cut short by a full disk
         return None
-    at, kind = line.pop("at"), KINDS[line.pop("event")]
-    return Line(at, kind(**line))
 
 
 class Tracker:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from charkha.events import Event, Listener, StepStarted
 from charkha.models import tracker
 from charkha.pipeline import run as engine
+from charkha.pipeline import tasks
+from charkha.pipeline.boards import open_board
 from charkha.pipeline.runs import Run
 from charkha.project import open_project
 
@@ -56,6 +58,21 @@ def run(
     if wait and starter.started:
         tracker.wait(project, done.id)
     return done
+
+
+def conclude(project: Project, run: str) -> Run:
+    """End a run whose tasks an engine started, and wait until MLflow has it."""
+    done = tasks.conclude(project, run)
+    if any(step.attempts for step in done.steps.values()):
+        tracker.start(project, run)
+        open_board(project, run).keep("mlflow", tracker.wait(project, run)._asdict())
+    return done
+
+
+def state_of(project: Project, run: str) -> tracker.TrackingState | None:
+    """Return what MLflow made of a run on another engine; None where it brought it nothing."""
+    kept = open_board(project, run).kept("mlflow")
+    return tracker.TrackingState(**kept) if kept else None  # type: ignore[arg-type]
 
 
 class _Starter:

@@ -12,8 +12,9 @@ An argument is a binding, one of five JSON shapes:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from charkha.errors import ProjectError
 
@@ -63,6 +64,22 @@ class Graph:
     def as_json(self) -> dict[str, object]:
         nodes = {n: {**vars(node), "options": vars(node.options)} for n, node in self.nodes.items()}
         return {"pipeline": self.pipeline, "params": self.params, "nodes": nodes}
+
+    @staticmethod
+    def from_json(kept: Mapping[str, Any]) -> Graph:
+        """Return the graph that `as_json` described."""
+        nodes = {
+            name: Node(
+                **{
+                    **node,
+                    "outputs": tuple(node["outputs"]),
+                    "env": tuple(node["env"]),
+                    "options": Options(**node["options"]),
+                }
+            )
+            for name, node in kept["nodes"].items()
+        }
+        return Graph(pipeline=kept["pipeline"], params=kept["params"], nodes=nodes)
 
     def sources(self) -> Iterator[Binding]:
         """Yield every source binding, once for each place where it is used."""

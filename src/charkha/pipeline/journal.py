@@ -32,7 +32,7 @@ class Journal:
     """Writes the events of one run; a Listener."""
 
     def __init__(self, runs: Path) -> None:
-        self.run = _new_id()
+        self.run = new_id()
         self.folder = runs / self.run
         try:
             os.makedirs(self.folder)
@@ -45,9 +45,8 @@ class Journal:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def __call__(self, event: Event) -> None:
-        line = {"at": round(time.time(), 6), "event": type(event).__name__, **event._asdict()}
         try:
-            os.write(self._file, json.dumps(line).encode() + b"\n")
+            os.write(self._file, as_bytes(Line(round(time.time(), 6), event)) + b"\n")
         except OSError as e:
             raise refused(e, str(self.folder / "journal.jsonl")) from e
 
@@ -76,15 +75,31 @@ def read(folder: Path) -> Iterator[Line]:
         raise NotFound(f"no run {folder.name}", fix="list the runs: charkha runs") from e
     for text in data.split(b"\n"):
         with suppress(ValueError, KeyError, TypeError):
-            line = json.loads(text)
-            at, kind = line.pop("at"), KINDS[line.pop("event")]
-            yield Line(at, kind(**line))
+            yield from_bytes(text)
+
+
+def as_bytes(line: Line) -> bytes:
+    """Return an event and its time as JSON."""
+    kept = {"at": line.at, "event": type(line.event).__name__, **line.event._asdict()}
+    return json.dumps(kept).encode()
+
+
+def from_bytes(text: bytes) -> Line:
+    """Raises: ValueError, KeyError, TypeError where the bytes are no event."""
+    kept = json.loads(text)
+    at, kind = kept.pop("at"), KINDS[kept.pop("event")]
+    return Line(at, kind(**kept))
 
 
 def is_alive(folder: Path) -> bool:
     """Whether the process that writes this run still exists (on this machine)."""
+    return is_locked(folder / "lock")
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process of this machine holds a lock on this file."""
     try:
-        lock = os.open(folder / "lock", os.O_RDONLY)
+        lock = os.open(path, os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -96,7 +111,7 @@ def is_alive(folder: Path) -> bool:
     return False
 
 
-def _new_id() -> str:
+def new_id() -> str:
     """Return an id that sorts by time: `20261123-224501-482-4f2a` (local time, milliseconds)."""
     now = time.time()
     moment = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))

@@ -64,7 +64,7 @@ def run(
     told.started_at = time.time()
     try:
         (journal.folder / "graph.json").write_text(json.dumps(graph.as_json()))
-        bus.emit(_started(journal.run, graph, project))
+        bus.emit(started(journal.run, graph, project))
         engine = LocalEngine(
             graph,
             project,
@@ -166,7 +166,8 @@ def _line_in(error: BaseException, root: Path) -> str | None:
     return found
 
 
-def _started(run: str, graph: Graph, project: Project) -> RunStarted:
+def started(run: str, graph: Graph, project: Project) -> RunStarted:
+    """Return the event that begins a run of this graph; its data are held as they are now."""
     return RunStarted(
         run=run,
         project=project.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ from charkha.project import open_project
 
 if TYPE_CHECKING:
     from charkha.project import Project
+
+ENGINE_FILE = "engine.json"  # in a run's folder: which engine has it, and how it is found there
 
 
 @dataclass
@@ -118,6 +121,9 @@ def read_run(run: str, project: Project | None = None) -> Run:
     """
     project = project or open_project()
     folder = _find(project.state / "runs", run)
+    if not (folder / "journal.jsonl").exists():  # on another engine, and not ended here
+        elsewhere: Run = import_module("charkha.pipeline.submitting").look(project, folder.name)
+        return elsewhere
     told = Run(folder.name, folder, project)
     last_at = 0.0
     for line in journal.read(folder):
@@ -198,7 +204,11 @@ def _leave(run: Run, how: str) -> None:
 def _ids(runs: Path) -> list[str]:
     """Return the ids of all runs, oldest first."""
     try:
-        return sorted(f.name for f in runs.iterdir() if (f / "journal.jsonl").exists())
+        return sorted(
+            f.name
+            for f in runs.iterdir()
+            if (f / "journal.jsonl").exists() or (f / ENGINE_FILE).exists()
+        )
     except FileNotFoundError:
         return []
 

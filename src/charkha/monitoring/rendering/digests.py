@@ -21,13 +21,13 @@ def as_yaml(data: Mapping[str, Any], command: str) -> str:
     head = (
         f"# Written by `{command}`, which leaves it alone once somebody has changed it. sha256:\n"
     )
-    return _with_digest(head + to_yaml(data))
+    return stamped(head + to_yaml(data))
 
 
 def as_json(data: Mapping[str, Any], command: str) -> str:
     """Return the text of a JSON file, in which the digest is a key of its own."""
     head = {"charkha": f"Written by `{command}`. sha256:"}
-    return _with_digest(json.dumps({**head, **data}, indent=2, ensure_ascii=False) + "\n")
+    return stamped(json.dumps({**head, **data}, indent=2, ensure_ascii=False) + "\n")
 
 
 def is_ours(text: str) -> bool:
@@ -74,7 +74,8 @@ def _write(folder: Path, files: Mapping[str, str], *, force: bool) -> list[str]:
     return written
 
 
-def _with_digest(text: str) -> str:
+def stamped(text: str) -> str:
+    """Return a text whose first `sha256:` is followed by the digest of all the rest."""
     return _DIGEST.sub(f"sha256:{_digest(text)}", text, count=1)
 
 

@@ -7,15 +7,13 @@ the input has made it again.
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib import import_module
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from charkha.errors import Bug, CharkhaError, Damaged, StepFailed
@@ -26,18 +24,30 @@ from charkha.pipeline.cache import Entry
 from charkha.pipeline.code import Closure, closure
 from charkha.pipeline.distributions import Distributions
 from charkha.pipeline.graph import Graph, Node
+from charkha.pipeline.memory import FileMemory
 from charkha.pipeline.perform import Bench, Outcome
-from charkha.pipeline.reasons import FIRST, UNCACHED, Parts, Reason, changes, said
+from charkha.pipeline.reasons import UNCACHED, said
 from charkha.pipeline.steps import functions
 from charkha.pipeline.units import Outputs, Unit, UnitMaker, elements, resolve
 
 if TYPE_CHECKING:
     from charkha.pipeline.engines.pool import Pool
+    from charkha.pipeline.memory import Memory
     from charkha.project import Project
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one task of another engine walks: some steps of a graph."""
+
+    steps: frozenset[str]
+    known: Mapping[str, Outputs] = field(default_factory=dict)  # of the steps before
+    element: int | None = None  # the only one of its step's fan-out
+    attempt: int | None = None  # which of its attempts this is, where the engine repeats them
+
+
 class LocalEngine:
-    """Walks one graph once."""
+    """Walks one graph once, or a part of it."""
 
     def __init__(
         self,
@@ -48,18 +58,25 @@ class LocalEngine:
         *,
         workers: int = 1,
         contexts: Mapping[str, str] | None = None,
+        part: Part | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self._graph, self._project, self._run, self._bus = graph, project, run, bus
         self._contexts = contexts or {}
         self._workers = workers
         self._bench = Bench(project, run, self._contexts)
-        self._memory = _Memory(project.state / "last", graph.pipeline)
+        self._memory = memory or FileMemory(project.state / "last", graph.pipeline)
         distributions = Distributions(project.state / "distributions.json")
         self._closure_of = _once(self._closure)
         self._maker = UnitMaker(project, distributions, self._closure_of, self._bench.world)
-        self._outputs: dict[str, Outputs] = {}
+        self._part = part or Part(steps=frozenset(graph.nodes))
+        self._outputs: dict[str, Outputs] = dict(self._part.known)
         self._dependents = graph.dependents()
-        self._missing = {n: set(graph.nodes[n].needs()) for n in graph.order()}  # not yet begun
+        self._missing = {  # not yet begun
+            name: {need for need in graph.nodes[name].needs() if need not in self._part.known}
+            for name in graph.order()
+            if name in self._part.steps
+        }
         self._open = deque(name for name, missing in self._missing.items() if not missing)
         self._units: dict[str, list[Unit]] = {}  # units of each step that is under way
         self._done: dict[str, dict[str, Artifact]] = {}  # outputs of each unit that is over
@@ -71,7 +88,7 @@ class LocalEngine:
     def files(self) -> set[str]:
         """Return the project's files with code that any step of the graph reaches."""
         return set().union(
-            *(self._closure_of(n.function).files for n in self._graph.nodes.values())
+            *(self._closure_of(self._graph.nodes[n].function).files for n in self._part.steps)
         )
 
     def walk(self) -> None:
@@ -124,6 +141,7 @@ class LocalEngine:
                 f"{node.name}[{i}]", node, {**arguments, **dict(zip(lists, row, strict=True))}
             )
             for i, row in enumerate(zip(*lists.values(), strict=True))
+            if self._part.element in (None, i)
         ]
 
     def _reuse(self, unit: Unit) -> bool:
@@ -150,6 +168,7 @@ class LocalEngine:
             if apart and self._pool_now().busy >= self._workers:
                 return
             self._ready.popleft()
+            unit.attempt = self._part.attempt or unit.attempt
             self._bus.emit(StepStarted(unit.name, unit.attempt, unit.because))
             if apart:
                 self._pool_now().give(unit)
@@ -223,13 +242,16 @@ class LocalEngine:
 
     def _failed(self, unit: Unit, error: CharkhaError) -> None:
         options = unit.node.options
+        failure = error
         if unit.attempt <= options.retries and not isinstance(error, Bug):
             self._bus.emit(StepRetried(unit.name, unit.attempt, error.what))
-            time.sleep(options.retry_wait_s)
-            unit.attempt += 1
-            self._ready.appendleft(unit)
-            return
-        failure = self._fail(unit.name, error)
+            if self._part.attempt is None:
+                time.sleep(options.retry_wait_s)
+                unit.attempt += 1
+                self._ready.appendleft(unit)
+                return
+        else:  # above, it is the engine that begins the next attempt
+            failure = self._fail(unit.name, error)
         while self._pool is not None and self._pool.busy:  # what is under way is worth keeping
             for other, outcome in self._pool.wait():
                 if isinstance(outcome, Outcome):
@@ -247,6 +269,10 @@ class LocalEngine:
     def _make_again(self, unit: Unit, damage: Damaged) -> None:
         """Run the steps that made this unit's inputs again, then this one."""
         makers = [n for n in dict.fromkeys(unit.node.needs()) if n not in self._made_again]
+        if elsewhere := [name for name in makers if name in self._part.known]:
+            self._bench.artifacts.forget(damage.key)
+            damage.fix = f"run the pipeline again: it makes {elsewhere[0]!r} again"
+            raise self._fail(unit.name, damage)
         if not makers:
             raise self._fail(unit.name, damage)
         self._made_again.update(makers)
@@ -267,50 +293,6 @@ class LocalEngine:
         del self._units[unit.node.name]
         self._missing[unit.node.name] = set(makers)
         self._ready = deque(u for u in self._ready if u.node.name != unit.node.name)
-
-
-class _Memory:
-    """What each step of a pipeline depended on the last time, to say later what has changed.
-
-    It only serves explanations, so losing it is harmless.
-    """
-
-    def __init__(self, folder: Path, pipeline: str) -> None:
-        self._file = folder / f"{pipeline.replace(':', '.').replace(os.sep, '.')}.json"
-        self._parts: dict[str, Parts] = {}
-        self._hints: list[str] = []
-        self._changed = False
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            kept = json.loads(self._file.read_bytes())
-            self._parts, self._hints = kept["parts"], kept["hints"]
-
-    def because(self, unit: Unit) -> list[Reason]:
-        was = self._parts.get(unit.name)
-        if was is None:
-            return [FIRST]
-        return changes(was, unit.parts) or [said("absent", "its result is not in the cache")]
-
-    def keep(self, unit: Unit) -> None:
-        if self._parts.get(unit.name) != unit.parts:
-            self._parts[unit.name] = unit.parts
-            self._changed = True
-
-    def is_new(self, hint: str, unit: Unit) -> bool:
-        text = f"{unit.node.name}: {hint}"
-        if text in self._hints:
-            return False
-        self._hints.append(text)
-        self._changed = True
-        return True
-
-    def save(self) -> None:
-        if not self._changed:
-            return
-        partial = self._file.with_name(f"{self._file.name}.{os.getpid()}.partial")
-        with suppress(OSError):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps({"parts": self._parts, "hints": self._hints}))
-            partial.replace(self._file)
 
 
 def _class(reference: str) -> type:

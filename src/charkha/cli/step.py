@@ -1,0 +1,126 @@
+"""`charkha step`: what the tasks of an engine call: start a run, run its steps, finish it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import sys
+from contextlib import ExitStack, redirect_stdout
+from typing import TYPE_CHECKING, NoReturn
+
+from charkha.cli import show
+from charkha.cli.arguments import count, parser, subcommand, subcommands
+from charkha.cli.run import pair
+from charkha.cli.stories import run_as_json
+from charkha.cli.telling import Teller
+from charkha.errors import DONE, YOU
+from charkha.models import tracked
+from charkha.pipeline import tasks
+from charkha.pipeline.boards import open_board
+from charkha.pipeline.runs import open_artifacts
+from charkha.project import open_project
+
+if TYPE_CHECKING:
+    from charkha.cli.arguments import Subcommands
+    from charkha.project import Project
+
+_UNFIT = re.compile(
+    r"[^A-Za-z0-9._-]+"
+)  # of an engine's own ids, `manual__2026-01-01T00:00:00+00:00`
+
+
+def main(arguments: list[str]) -> int:
+    """Run one `charkha step …` command line; return the exit code."""
+    given = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupted)  # how most engines stop a task
+    project = open_project(environment=given.env)
+    act = {"start": _start, "run": _run, "count": _count, "finish": _finish}[given.action]
+    return act(project, given)
+
+
+def _start(project: Project, given: argparse.Namespace) -> int:
+    params = dict(pair(text) for text in given.param)
+    opening = tasks.begin(project, given.run, params, engine=given.engine, shape=given.shape)
+    if given.json:
+        show.as_json({"run": given.run, "engine": opening.engine, "steps": opening.started.steps})
+    else:
+        print(given.run)
+    return DONE
+
+
+def _run(project: Project, given: argparse.Namespace) -> int:
+    with ExitStack() as stack:
+        if given.json:
+            stack.enter_context(redirect_stdout(sys.stderr))  # what steps print is no JSON
+        teller = Teller(project, explain=True, quiet=given.json)
+        stack.callback(teller.close)
+        tasks.perform(
+            project,
+            given.run,
+            given.step,
+            element=given.element,
+            attempt=given.attempt,
+            workers=given.workers,
+            listeners=[teller],
+            contexts=tracked.CONTEXTS,
+        )
+    if given.json:
+        show.as_json({"run": given.run, "steps": given.step})
+    return DONE
+
+
+def _count(project: Project, given: argparse.Namespace) -> int:
+    board = open_board(project, given.run)
+    graph = board.opening().graph
+    size = tasks.size_of(board, graph, given.step, open_artifacts(project))
+    show.as_line(list(range(size)))
+    return DONE
+
+
+def _finish(project: Project, given: argparse.Namespace) -> int:
+    done = tracked.conclude(project, given.run)
+    if given.json:
+        show.as_json(run_as_json(done))
+    else:
+        print(f"{done.status}: run {done.id}{f', {done.error}' if done.error else ''}")
+    return DONE if done.status == "finished" else YOU
+
+
+def _interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _id(text: str) -> str:
+    """Make a run's id of an engine's own."""
+    return _UNFIT.sub("-", text).strip("-.") or "run"
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = parser("step", example="charkha step run --run 20261126-101500-001-ab12 --step fit")
+    among = subcommands(made)
+    start = _subcommand(among, "start", "begin a run, unless it was begun")
+    start.add_argument("--param", metavar="NAME=VALUE", action="append", default=[])
+    start.add_argument("--engine", metavar="NAME", default="by hand", help="that starts the tasks")
+    start.add_argument("--shape", metavar="DIGEST", help="of the steps that the engine knows")
+    run = _subcommand(among, "run", "perform steps of a run, or find them done")
+    run.add_argument(
+        "--step", metavar="NAME", action="append", required=True, help="again for more"
+    )
+    run.add_argument(
+        "--element", type=int, metavar="N", help="of a fan-out, from 0; all without it"
+    )
+    run.add_argument(
+        "--attempt", type=count, metavar="N", help="the engine repeats what fails; this is the Nth"
+    )
+    run.add_argument("--workers", type=count, metavar="N", help="steps at the same time")
+    counting = _subcommand(among, "count", "print the elements of a fan-out: [0, 1, 2]")
+    counting.add_argument("--step", metavar="NAME", required=True)
+    _subcommand(among, "finish", "end a run: write its journal, and fill MLflow")
+    return made
+
+
+def _subcommand(among: Subcommands, name: str, text: str) -> argparse.ArgumentParser:
+    made = subcommand(among, name, text, example=f"charkha step {name} --run RUN")
+    made.add_argument("--run", metavar="ID", type=_id, required=True, help="the engine's or ours")
+    return made

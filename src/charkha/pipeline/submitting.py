@@ -1,0 +1,143 @@
+"""A run on another engine: begun here, handed over, followed until it ends, and found again later."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from charkha.errors import CharkhaError, NotFound, Unavailable
+from charkha.events import Bus, Listener
+from charkha.pipeline.boards import open_board
+from charkha.pipeline.engines.port import ENDED, Engine, EngineState, Handle, open_engine
+from charkha.pipeline.journal import Line, new_id
+from charkha.pipeline.plans import plan
+from charkha.pipeline.run import load_pipeline
+from charkha.pipeline.runs import ENGINE_FILE, Run, tell
+from charkha.pipeline.tasks import begin, conclude
+
+if TYPE_CHECKING:
+    from charkha.pipeline.steps import Pipeline
+    from charkha.project import Project
+
+_POLL_S = 0.5
+_GRACE_S = 30.0  # for the last task to say how the run ended, after the engine has said so
+
+
+def submit(
+    project: Project,
+    engine: str,
+    *,
+    params: Mapping[str, object] | None = None,
+    pipeline: Pipeline[Any, Any] | None = None,
+) -> str:
+    """Begin a run and have an engine start its tasks; return the run's id.
+
+    Raises:
+        CharkhaError: the definition is wrong, or the engine refuses it or does not answer.
+    """
+    pipeline = pipeline or load_pipeline(project)
+    chosen = open_engine(project, engine)
+    planned = plan(pipeline, project, params or {})
+    run = new_id()
+    begin(project, run, params or {}, engine=engine, pipeline=pipeline)
+    _keep(
+        project, run, engine, None
+    )  # first: who is killed in between has begun a run all the same
+    _keep(project, run, engine, chosen.submit(planned, run))
+    return run
+
+
+def follow(project: Project, run: str, listeners: Iterable[Listener] = ()) -> Run:
+    """Hand on what happens to a run, as it happens; return it when it has ended.
+
+    Raises:
+        Unavailable: the engine does not answer any more; the run goes on without us.
+    """
+    engine, handle = _engine_of(project, run)
+    board = open_board(project, run)
+    opening = board.opening()
+    told = Run(run, project.state / "runs" / run, project)
+    told.started_at = opening.at
+    bus = Bus(lambda event: tell(told, event), *listeners)
+    bus.emit(opening.started)
+    seen: set[str] = set()
+    while True:
+        state = engine.state(handle)  # asked first: what was told before it ended is read below
+        for line in board.events(opening.graph.nodes):
+            if (text := repr(line)) not in seen:
+                seen.add(text)
+                bus.emit(line.event)
+        if state.status in ENDED:
+            break
+        time.sleep(_POLL_S)
+    bus.emit(_ended(project, run, state).event)
+    return told
+
+
+def cancel(project: Project, run: str) -> Run:
+    """Have the engine stop a run, and end it as interrupted."""
+    engine, handle = _engine_of(project, run)
+    open_board(project, run).keep("stopped", {"by": os.environ.get("USER") or str(os.getuid())})
+    engine.cancel(handle)
+    return conclude(project, run)
+
+
+def look(project: Project, run: str) -> Run:
+    """Return a run on another engine as it is now; one that the engine has ended is concluded.
+
+    Raises:
+        NotFound: its board is gone.
+    """
+    board = open_board(project, run)
+    told = Run(run, project.state / "runs" / run, project)
+    lines = board.lines()
+    told.started_at = lines[0].at
+    for line in lines:
+        tell(told, line.event)
+    if told.status != "running":
+        return conclude(project, run)  # its journal, for the next time
+    told.seconds = time.time() - told.started_at
+    try:
+        engine, handle = _engine_of(project, run)
+        state = engine.state(handle)
+    except CharkhaError as e:
+        told.notices.append(f"how far it is, is not known: {e.what}")
+        return told
+    if state.status in ENDED:
+        tell(told, _ended(project, run, state).event)
+    return told
+
+
+def _ended(project: Project, run: str, state: EngineState) -> Line:
+    """Return how a run ended whose engine says that it has; its last task may still be telling."""
+    board = open_board(project, run)
+    until = time.monotonic() + (_GRACE_S if state.status == "finished" else 0.0)
+    while (end := board.ended()) is None:
+        if time.monotonic() > until:
+            if state.status == "interrupted":
+                board.keep("stopped", {"by": board.opening().engine})
+            conclude(project, run)
+        else:
+            time.sleep(_POLL_S)
+    return end
+
+
+def _keep(project: Project, run: str, engine: str, handle: Handle | None) -> None:
+    file = project.state / "runs" / run / ENGINE_FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps({"engine": engine, "handle": handle}))
+    partial.replace(file)
+
+
+def _engine_of(project: Project, run: str) -> tuple[Engine, Handle]:
+    try:
+        kept = json.loads((project.state / "runs" / run / ENGINE_FILE).read_bytes())
+    except FileNotFoundError as e:
+        raise NotFound(f"run {run} was not submitted from here") from e
+    if kept["handle"] is None:
+        raise Unavailable(f"{kept['engine']} has not said that it took run {run}")
+    return open_engine(project, kept["engine"]), kept["handle"]
