@@ -170,6 +170,17 @@ def test_columns_that_are_ignored_or_redacted_are_not_looked_at(project, said):
     assert "input.area" not in [c["column"] for c in told["verdicts"][0]["columns"]]
 
 
+def test_a_column_to_ignore_that_is_not_there_is_said_and_never_silent(project, said):
+    record(project, houses(600, 5))
+    (project.root / "charkha.toml").write_text(
+        '[project]\nname = "prices"\n[monitoring]\nignore = ["aera"]\n'
+    )
+    note = "ignore has 'aera', which is no column of this version; did you mean 'area'?"
+    assert note in said("prices").err
+    [told] = json.loads(said("prices", "--json").out)
+    assert told["notes"] == [f"[monitoring] {note}"]
+
+
 def test_few_rows_are_no_verdict(project, said):
     record(project, houses(1, 5, grown=9.0))
     assert "not enough data" in said("prices", "--fail-on-drift").out

@@ -161,6 +161,8 @@ def _tell(found: Checked) -> None:
     notices = [(c.column, text) for c in last.columns for text in c.notices if not c.drifted]
     for column, text in notices:
         show.note(f"note: {column}: {text}")
+    for text in found.notes:
+        show.note(f"note: {text}")
 
 
 def _windows(verdicts: tuple[Verdict, ...]) -> None:

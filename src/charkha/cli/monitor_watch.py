@@ -80,6 +80,7 @@ def _words(looked: Looked, alerts: list[Alert]) -> Iterator[str]:
     if looked.checked is not None:
         last = looked.checked.last
         yield looked.checked.alarm.because if last.outcome == "drift" else last.outcome
+        yield from looked.checked.notes
     judged = looked.performance.last_judged if looked.performance else None
     for metric in judged.metrics if judged else ():
         state = "lower" if metric.lower else "as expected"

@@ -43,6 +43,7 @@ class Checked:
     verdicts: tuple[Verdict, ...]  # of the windows, oldest first
     alarm: Alarm
     reference_rows: int
+    notes: tuple[str, ...] = ()  # what a person should know of the check itself
 
     @property
     def last(self) -> Verdict:
@@ -136,13 +137,28 @@ def check_observed(
     for label, own, rows in parts:
         kept = _without(own, ignored_by(project))
         verdicts = tuple(_judge(kept, w, settings, family=len(parts)) for w in cut(rows, size))
-        found.append(_remember(project, version, label, kept, verdicts, sparing=sparing))
+        told = _remember(project, version, label, kept, verdicts, sparing=sparing)
+        found.append(replace(told, notes=_notes(project, profile)))
     return found
 
 
 def ignored_by(project: Project) -> frozenset[str]:
     """Return the columns that are not looked at; what is redacted is null in all rows."""
     return frozenset({*project.monitoring.ignore, *project.records.redact})
+
+
+def _notes(project: Project, profile: Profile) -> tuple[str, ...]:
+    """Say which names in `ignore` are of no column here: a typing error, or another version's."""
+    known = sorted({name.removeprefix(INPUT) for name in profile.columns} | set(profile.columns))
+    notes = []
+    for name in project.monitoring.ignore:
+        if name not in known:
+            meant = nearest(name, known)
+            fix = f"; did you mean {meant!r}?" if meant else ""
+            notes.append(
+                f"[monitoring] ignore has {name!r}, which is no column of this version{fix}"
+            )
+    return tuple(notes)
 
 
 def _read(
