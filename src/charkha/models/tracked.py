@@ -60,10 +60,25 @@ def run(
     return done
 
 
-def conclude(project: Project, run: str, status: str | None = None) -> Run:
-    """End a run whose tasks an engine started, and wait until MLflow has it."""
-    done = tasks.conclude(project, run, status)
-    if any(step.how == "ran" for step in done.steps.values()):
+def conclude(
+    project: Project,
+    run: str,
+    status: str | None = None,
+    *,
+    because: str | None = None,
+    news: bool = False,
+) -> Run:
+    """End a run whose tasks an engine started, and wait until MLflow has it.
+
+    Args:
+        project: as this machine has it.
+        run: its id.
+        status: "interrupted" where a person ended it; told from its steps without it.
+        because: why it ended so, where no step can say it.
+        news: whether MLflow may lack something though every step was reused.
+    """
+    done = tasks.conclude(project, run, status, because=because)
+    if news or any(step.how == "ran" for step in done.steps.values()):
         tracker.start(project, run)
     if tracker.is_tracked(project, run):
         board = open_board(project, run)

@@ -27,7 +27,9 @@ from charkha.pipeline.runs import Run, open_artifacts, read_run, tell
 from charkha.pipeline.units import elements, resolve
 
 if TYPE_CHECKING:
+    from charkha.data.blobs.port import BlobStore
     from charkha.pipeline.artifacts import Artifacts
+    from charkha.pipeline.memory import Memory
     from charkha.pipeline.steps import Pipeline
     from charkha.pipeline.units import Outputs
     from charkha.project import Project
@@ -101,22 +103,55 @@ def perform(
     load_pipeline(project)
     board, artifacts = open_board(project, run), open_artifacts(project)
     graph = board.opening().graph
-    _check(graph, steps, element)
+    check_steps(graph, steps, element)
     needed = {need for step in steps for need in graph.nodes[step].needs()} - set(steps)
     known = {step: outputs_of(board, graph, step, artifacts) for step in sorted(needed)}
-    here = FileMemory(project.state / "last", graph.pipeline)
+    walk(
+        project,
+        run,
+        graph,
+        Part(steps=frozenset(steps), known=known, element=element, attempt=attempt),
+        memory=memory_of(project, graph, board.blobs),
+        workers=workers,
+        listeners=(_teller(board), *listeners),
+        contexts=contexts,
+    )
+
+
+def walk(
+    project: Project,
+    run: str,
+    graph: Graph,
+    part: Part,
+    *,
+    memory: Memory,
+    workers: int | None = None,
+    listeners: Iterable[Listener] = (),
+    contexts: Mapping[str, str] | None = None,
+) -> None:
+    """Walk a part of a run's graph here; what happens is told to the listeners alone.
+
+    Raises:
+        CharkhaError: a step failed.
+    """
     engine = LocalEngine(
         graph,
         project,
         run,
-        Bus(_teller(board), *listeners),
+        Bus(*listeners),
         workers=workers or project.pipeline.workers,
         contexts=contexts,
-        part=Part(steps=frozenset(steps), known=known, element=element, attempt=attempt),
-        memory=SharedMemory(board.blobs, f"{project.name} {graph.pipeline}", here),
+        part=part,
+        memory=memory,
     )
     loaded.check(engine.files())
     engine.walk()
+
+
+def memory_of(project: Project, graph: Graph, blobs: BlobStore) -> SharedMemory:
+    """Return what all machines that reach the blobs know of this pipeline's steps."""
+    here = FileMemory(project.state / "last", graph.pipeline)
+    return SharedMemory(blobs, f"{project.name} {graph.pipeline}", here)
 
 
 def size_of(board: Board, graph: Graph, step: str, artifacts: Artifacts) -> int:
@@ -152,18 +187,21 @@ def outputs_of(board: Board, graph: Graph, step: str, artifacts: Artifacts) -> O
     return {output: [finished[name][output] for name in names] for output in node.outputs}
 
 
-def conclude(project: Project, run: str, status: str | None = None) -> Run:
+def conclude(
+    project: Project, run: str, status: str | None = None, *, because: str | None = None
+) -> Run:
     """End a run and write its journal here; say what became of it, as `charkha runs` will.
 
     Args:
         project: as this machine has it.
         run: its id.
         status: "interrupted" where a person ended it; told from its steps without it.
+        because: why it failed, where none of its steps can say so.
     """
     board = open_board(project, run)
     opening = board.opening()
     if board.ended() is None:
-        board.end(_ending(project, board, opening, status))
+        board.end(_ending(project, board, opening, status, because))
     folder = project.state / "runs" / run
     lines = board.lines()
     if not (folder / "journal.jsonl").exists() or read_run(run, project).status == "crashed":
@@ -178,7 +216,9 @@ def conclude(project: Project, run: str, status: str | None = None) -> Run:
     return read_run(run, project)
 
 
-def _ending(project: Project, board: Board, opening: Opening, status: str | None) -> RunFinished:
+def _ending(
+    project: Project, board: Board, opening: Opening, status: str | None, because: str | None
+) -> RunFinished:
     """Return how a run ended, as its steps tell it."""
     told = Run(board.run, project.state / "runs" / board.run, project)
     last_at = opening.at
@@ -195,7 +235,8 @@ def _ending(project: Project, board: Board, opening: Opening, status: str | None
             outputs_of(board, opening.graph, step, open_artifacts(project))
     except UserError as e:
         begun = [s.name for s in told.steps.values() if s.how == "running"]
-        why = f"the process of step {begun[0]!r} ended without a word" if begun else e.what
+        silent = f"the process of step {begun[0]!r} ended without a word" if begun else None
+        why = silent or because or e.what
         return RunFinished("failed", seconds, why)
     return RunFinished("finished", seconds)
 
@@ -208,7 +249,12 @@ def _teller(board: Board) -> Listener:
     return tell_board
 
 
-def _check(graph: Graph, steps: Collection[str], element: int | None) -> None:
+def check_steps(graph: Graph, steps: Collection[str], element: int | None = None) -> None:
+    """Check that a graph has these steps.
+
+    Raises:
+        UserError: it has not, or an element is asked of a step that is no fan-out.
+    """
     for step in steps:
         if step not in graph.nodes:
             meant = nearest(step, graph.nodes)
