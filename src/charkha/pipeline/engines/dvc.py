@@ -87,7 +87,7 @@ class DvcEngine:
         Current(run=run, driven=True).write(self._project)
         folder = self._project.state / "runs" / run
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "engine.sh").write_text(self._script(plan, run))
+        (folder / "engine.sh").write_text(self._script(plan, run, folder / "engine.log"))
         return processes.start(
             ["sh", str(folder / "engine.sh")],
             folder,
@@ -139,7 +139,7 @@ class DvcEngine:
                 fix="`dvc repro` runs with those; `charkha render dvc --force` writes it again",
             ) from e
 
-    def _script(self, plan: Plan, run: str) -> str:
+    def _script(self, plan: Plan, run: str, log: Path) -> str:
         finish = plan.command("step", "finish", "--run", run)
         place = _place(plan, self._project)
         return "\n".join(
@@ -149,7 +149,8 @@ class DvcEngine:
                 f"{shlex.quote(sys.executable)} -m dvc repro {_last(plan)}",
                 "code=$?",
                 f"[ $code = 0 ] && exec {shlex.join([*finish, *place])}",
-                f'{shlex.join(finish)} --because "dvc repro ended with $code"',
+                f"why=$(sed -n 's/^ERROR: //p' {shlex.quote(str(log))} | tail -n 1)",
+                f'{shlex.join(finish)} --because "dvc: ${{why:-it ended with $code}}"',
                 "exit $code",
                 "",
             ]
