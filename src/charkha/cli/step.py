@@ -97,8 +97,9 @@ def _ended_where_it_fails(project: Project, made: Reproduction) -> Iterator[None
         yield
     except (CharkhaError, KeyboardInterrupt) as e:
         if made.run.begun and not made.run.driven:
-            status = "interrupted" if isinstance(e, KeyboardInterrupt) else None
-            tracked.conclude(project, made.run.id, status)
+            if isinstance(e, KeyboardInterrupt):
+                made.run.stop()
+            tracked.conclude(project, made.run.id)
         raise
 
 
@@ -120,7 +121,7 @@ def _finish(project: Project, given: argparse.Namespace) -> int:
         if made.run.driven and given.run is None:
             return DONE  # whoever has begun it ends it, when DVC has ended
         news = not made.run.driven
-    done = tracked.conclude(project, run, given.status, because=given.because, news=news)
+    done = tracked.conclude(project, run, because=given.because, news=news)
     if given.json:
         show.as_json(run_as_json(done))
     else:
@@ -159,7 +160,6 @@ def _parser() -> argparse.ArgumentParser:
     counting = _subcommand(among, "count", "print the elements of a fan-out: [0, 1, 2]")
     counting.add_argument("--step", metavar="NAME", required=True)
     finish = _subcommand(among, "finish", "end a run: write its journal, and fill MLflow")
-    finish.add_argument("--status", choices=["interrupted"], help="told from its steps without it")
     finish.add_argument("--because", metavar="TEXT", help="why, where no step can say so")
     _add_place(finish)
     return made

@@ -60,30 +60,26 @@ def run(
     return done
 
 
-def conclude(
-    project: Project,
-    run: str,
-    status: str | None = None,
-    *,
-    because: str | None = None,
-    news: bool = False,
-) -> Run:
+def conclude(project: Project, run: str, *, because: str | None = None, news: bool = False) -> Run:
     """End a run whose tasks an engine started, and wait until MLflow has it.
 
     Args:
         project: as this machine has it.
         run: its id.
-        status: "interrupted" where a person ended it; told from its steps without it.
-        because: why it ended so, where no step can say it.
-        news: whether MLflow may lack something though every step was reused.
+        because: why it failed, where no step can say it.
+        news: whether MLflow may lack something though no step ran.
     """
-    done = tasks.conclude(project, run, status, because=because)
-    if news or any(step.how == "ran" for step in done.steps.values()):
+    done = tasks.conclude(project, run, because=because)
+    if news or any(step.attempts for step in done.steps.values()):
         tracker.start(project, run)
-    if tracker.is_tracked(project, run):
-        board = open_board(project, run)
-        board.keep("mlflow", tracker.wait(project, run)._asdict())
+        open_board(project, run).keep("mlflow", tracker.wait(project, run)._asdict())
     return done
+
+
+def state_of(project: Project, run: str) -> tracker.TrackingState | None:
+    """Return what MLflow made of a run on another engine; None where it brought it nothing."""
+    kept = open_board(project, run).kept("mlflow")
+    return tracker.TrackingState(**kept) if kept else None  # type: ignore[arg-type]
 
 
 class _Starter:

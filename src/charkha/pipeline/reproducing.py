@@ -262,7 +262,7 @@ class _Run:
     def __init__(self, project: Project, graph: Graph, run: str | None) -> None:
         self._project, self._graph, self._wanted = project, graph, run
         self.id, self.driven = new_id(), False
-        self._begun = False
+        self.begun = False  # whether there was any news
         self._before: Callable[[], None] | None = None  # to be called ahead of the first news
         self._held: list[Event] = []
 
@@ -278,7 +278,7 @@ class _Run:
         """
         self._before = before
         if self._wanted is not None:
-            self.id, self.driven, self._begun = self._wanted, True, True
+            self.id, self.driven, self.begun = self._wanted, True, True
             return self._graph
         try:
             kept = Current(**json.loads((self._project.state / _FILE).read_bytes()))
@@ -289,36 +289,36 @@ class _Run:
         if board.ended() is not None:
             return self._graph
         if not _same(opening.graph, self._graph):
-            conclude(self._project, kept.run, "interrupted")
+            board.keep("stopped", {"by": "other parameters"})
+            conclude(self._project, kept.run)
             return self._graph
-        self.id, self.driven, self._begun = kept.run, kept.driven, True
+        self.id, self.driven, self.begun = kept.run, kept.driven, True
         return opening.graph if kept.driven else self._graph
 
     def __call__(self, event: Event) -> None:
-        if self._begun or isinstance(event, StepStarted | StepFailed):
+        if self.begun or isinstance(event, StepStarted | StepFailed):
             self.begin()
             self.tell(event)
         else:
             self._held.append(event)
 
-    @property
-    def begun(self) -> bool:
-        """Whether there was any news."""
-        return self._begun
-
     def begin(self) -> None:
         """Begin the run, unless it goes on already, and tell it what was held back."""
-        if not self._begun:
+        if not self.begun:
             opened = started(self.id, self._graph, self._project)
             self._board.open(ENGINE, opened, self._graph)
             keep(self._project, self.id, ENGINE, {"group": str(os.getpgrp())})
             Current(run=self.id, driven=False).write(self._project)
-            self._begun = True
+            self.begun = True
         if (before := self._before) is not None:
             self._before = None
             before()
         while self._held:
             self.tell(self._held.pop(0))
+
+    def stop(self) -> None:
+        """Say that a person had the run stopped."""
+        self._board.keep("stopped", {"by": ENGINE})
 
     def tell(self, event: Event) -> None:
         """Write on the run's board what happened."""
