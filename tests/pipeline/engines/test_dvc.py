@@ -97,7 +97,9 @@ def git(folder, *words):
 
 def typed(folder, command, *, fails=False):
     env = {**os.environ, **at_home(folder)}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, start_new_session=True
+    )
     assert (done.returncode != 0) == fails, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 
@@ -269,6 +271,17 @@ def test_a_stage_that_fails_ends_the_run_and_the_next_begins_another(quiet):
     assert (first.status, first.steps["read"].how) == ("failed", "failed")
     assert "many" in str(first.error)
     assert last.status == "finished"
+
+
+def test_some_of_the_stages_are_an_interrupted_run_and_the_next_one_tells_of_all(quiet):
+    edit(quiet.root / "params.yaml", "by: 2.0", "by: 3.0")
+    assert started(dvc(quiet.root, "repro", "scaled")) == ["scaled"]
+    part = list_runs(quiet)[0]
+    assert (part.status, part.steps["scaled[0]"].how) == ("interrupted", "ran")
+    dvc(quiet.root, "repro")
+    done = list_runs(quiet)[0]
+    assert (done.status, done.steps["scaled[0]"].how) == ("finished", "reused")
+    assert done.output("total") == 1500.0
 
 
 def test_a_run_sees_what_dvc_cannot(houses, monkeypatch):

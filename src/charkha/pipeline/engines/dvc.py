@@ -101,7 +101,7 @@ class DvcEngine:
         try:
             os.killpg(int(handle["group"]), 0)
         except (ProcessLookupError, PermissionError):  # gone, or its number is somebody else's now
-            return EngineState(status="failed", because="`dvc repro` ended before the last stage")
+            return EngineState(status="interrupted", because="`dvc repro` left stages for later")
         return EngineState(status="running")
 
     def log(self, handle: Handle, task: str) -> str:
