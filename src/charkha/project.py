@@ -83,6 +83,18 @@ class BlobSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DvcSettings:
+    """How the pipeline is laid out for `dvc repro`."""
+
+    outputs: Path = setting(
+        "folder of what steps return, as files that DVC keeps",
+        Path("outputs"),
+        path=True,
+        inside=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrackingSettings:
     """The MLflow that remembers runs and model versions."""
 
@@ -532,6 +544,7 @@ class Project:
     allow_pickle: bool = setting("keep values that no codec knows as pickles", False)
     pipeline: PipelineSettings
     data: DataSettings
+    dvc: DvcSettings
     blobs: BlobSettings
     tracking: TrackingSettings
     ledger: LedgerSettings
@@ -555,6 +568,7 @@ SECTIONS: dict[str, type] = {
     "project": Project,
     "pipeline": PipelineSettings,
     "data": DataSettings,
+    "dvc": DvcSettings,
     "blobs": BlobSettings,
     "tracking": TrackingSettings,
     "ledger": LedgerSettings,

@@ -6,7 +6,9 @@ import argparse
 import re
 import signal
 import sys
-from contextlib import ExitStack, redirect_stdout
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from charkha.cli import show
@@ -14,10 +16,11 @@ from charkha.cli.arguments import count, parser, subcommand, subcommands
 from charkha.cli.run import pair
 from charkha.cli.stories import run_as_json
 from charkha.cli.telling import Teller
-from charkha.errors import DONE, YOU
+from charkha.errors import DONE, YOU, CharkhaError
 from charkha.models import tracked
 from charkha.pipeline import tasks
 from charkha.pipeline.boards import open_board
+from charkha.pipeline.reproducing import Reproduction
 from charkha.pipeline.runs import open_artifacts
 from charkha.project import open_project
 
@@ -32,7 +35,10 @@ _UNFIT = re.compile(
 
 def main(arguments: list[str]) -> int:
     """Run one `charkha step …` command line; return the exit code."""
-    given = _parser().parse_args(arguments)
+    asked = _parser()
+    given = asked.parse_args(arguments)
+    if given.run is None and getattr(given, "outputs", None) is None:
+        asked.error("--run says which run; for DVC, --outputs in which folder")
     signal.signal(signal.SIGTERM, _interrupted)  # how most engines stop a task
     project = open_project(environment=given.env)
     act = {"start": _start, "run": _run, "count": _count, "finish": _finish}[given.action]
@@ -55,19 +61,46 @@ def _run(project: Project, given: argparse.Namespace) -> int:
             stack.enter_context(redirect_stdout(sys.stderr))  # what steps print is no JSON
         teller = Teller(project, explain=True, quiet=given.json)
         stack.callback(teller.close)
-        tasks.perform(
-            project,
-            given.run,
-            given.step,
-            element=given.element,
-            attempt=given.attempt,
-            workers=given.workers,
-            listeners=[teller],
-            contexts=tracked.CONTEXTS,
-        )
+        if given.outputs:
+            run = _reproduce(project, given, teller)
+        else:
+            run = given.run
+            tasks.perform(
+                project,
+                run,
+                given.step,
+                element=given.element,
+                attempt=given.attempt,
+                workers=given.workers,
+                listeners=[teller],
+                contexts=tracked.CONTEXTS,
+            )
     if given.json:
-        show.as_json({"run": given.run, "steps": given.step})
+        show.as_json({"run": run, "steps": given.step})
     return DONE
+
+
+def _reproduce(project: Project, given: argparse.Namespace, teller: Teller) -> str | None:
+    """Perform steps from files into files; return the run, None where there was no news for one."""
+    made = Reproduction(project, given.outputs, given.params)
+    with _ended_where_it_fails(project, made):
+        made.perform(
+            given.step, workers=given.workers, listeners=[teller], contexts=tracked.CONTEXTS
+        )
+    return made.run.id if made.run.begun else None
+
+
+@contextmanager
+def _ended_where_it_fails(project: Project, made: Reproduction) -> Iterator[None]:
+    """End the run when a stage of it fails, for DVC starts no other one that could."""
+    try:
+        yield
+    except (CharkhaError, KeyboardInterrupt) as e:
+        if made.run.begun and not made.run.driven:
+            if isinstance(e, KeyboardInterrupt):
+                made.run.stop()
+            tracked.conclude(project, made.run.id)
+        raise
 
 
 def _count(project: Project, given: argparse.Namespace) -> int:
@@ -79,7 +112,16 @@ def _count(project: Project, given: argparse.Namespace) -> int:
 
 
 def _finish(project: Project, given: argparse.Namespace) -> int:
-    done = tracked.conclude(project, given.run)
+    run, news = given.run, False
+    if given.outputs:
+        made = Reproduction(project, given.outputs, given.params, given.run)
+        with _ended_where_it_fails(project, made):
+            made.finish()
+        run = made.run.id
+        if made.run.driven and given.run is None:
+            return DONE  # whoever has begun it ends it, when DVC has ended
+        news = not made.run.driven
+    done = tracked.conclude(project, run, because=given.because, news=news)
     if given.json:
         show.as_json(run_as_json(done))
     else:
@@ -114,13 +156,25 @@ def _parser() -> argparse.ArgumentParser:
         "--attempt", type=count, metavar="N", help="the engine repeats what fails; this is the Nth"
     )
     run.add_argument("--workers", type=count, metavar="N", help="steps at the same time")
+    _add_place(run)
     counting = _subcommand(among, "count", "print the elements of a fan-out: [0, 1, 2]")
     counting.add_argument("--step", metavar="NAME", required=True)
-    _subcommand(among, "finish", "end a run: write its journal, and fill MLflow")
+    finish = _subcommand(among, "finish", "end a run: write its journal, and fill MLflow")
+    finish.add_argument("--because", metavar="TEXT", help="why, where no step can say so")
+    _add_place(finish)
     return made
+
+
+def _add_place(to: argparse.ArgumentParser) -> None:
+    to.add_argument(
+        "--outputs", metavar="DIR", type=Path, help="for DVC: where steps find and leave files"
+    )
+    to.add_argument(
+        "--params", metavar="FILE", type=Path, help="with --outputs: the pipeline's, as YAML"
+    )
 
 
 def _subcommand(among: Subcommands, name: str, text: str) -> argparse.ArgumentParser:
     made = subcommand(among, name, text, example=f"charkha step {name} --run RUN")
-    made.add_argument("--run", metavar="ID", type=_id, required=True, help="the engine's or ours")
+    made.add_argument("--run", metavar="ID", type=_id, help="the engine's or ours")
     return made

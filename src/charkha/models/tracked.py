@@ -60,10 +60,17 @@ def run(
     return done
 
 
-def conclude(project: Project, run: str) -> Run:
-    """End a run whose tasks an engine started, and wait until MLflow has it."""
-    done = tasks.conclude(project, run)
-    if any(step.attempts for step in done.steps.values()):
+def conclude(project: Project, run: str, *, because: str | None = None, news: bool = False) -> Run:
+    """End a run whose tasks an engine started, and wait until MLflow has it.
+
+    Args:
+        project: as this machine has it.
+        run: its id.
+        because: why it failed, where no step can say it.
+        news: whether MLflow may lack something though no step ran.
+    """
+    done = tasks.conclude(project, run, because=because)
+    if news or any(step.attempts for step in done.steps.values()):
         tracker.start(project, run)
         open_board(project, run).keep("mlflow", tracker.wait(project, run)._asdict())
     return done

@@ -95,8 +95,12 @@ class SharedMemory:
         self._blobs, self._pipeline, self._here = blobs, pipeline, here
 
     def because(self, unit: Unit) -> list[Reason]:
+        return difference(self.parts(unit), unit)
+
+    def parts(self, unit: Unit) -> Parts | None:
+        """Return what it was made of before, anywhere; None where that is not known."""
         was = self._parts(unit)
-        return difference(self._here.parts(unit) if was is None else was, unit)
+        return self._here.parts(unit) if was is None else was
 
     def keep(self, unit: Unit) -> None:
         name, now = self._name(unit), json.dumps(unit.parts, sort_keys=True).encode()

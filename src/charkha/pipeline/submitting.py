@@ -43,10 +43,12 @@ def submit(
     planned = plan(pipeline, project, params or {})
     run = new_id()
     begin(project, run, params or {}, engine=engine, pipeline=pipeline)
-    _keep(
-        project, run, engine, None
-    )  # first: who is killed in between has begun a run all the same
-    _keep(project, run, engine, chosen.submit(planned, run))
+    keep(project, run, engine, None)  # first: who is killed in between has begun a run all the same
+    try:
+        keep(project, run, engine, chosen.submit(planned, run))
+    except CharkhaError as e:
+        conclude(project, run, because=f"{engine} did not take it: {e.what}")
+        raise
     return run
 
 
@@ -119,13 +121,14 @@ def _ended(project: Project, run: str, state: EngineState) -> Line:
         if time.monotonic() > until:
             if state.status == "interrupted":
                 board.keep("stopped", {"by": board.opening().engine})
-            conclude(project, run)
+            conclude(project, run, because=state.because)
         else:
             time.sleep(_POLL_S)
     return end
 
 
-def _keep(project: Project, run: str, engine: str, handle: Handle | None) -> None:
+def keep(project: Project, run: str, engine: str, handle: Handle | None) -> None:
+    """Keep in a run's folder which engine has it, and how it is found there."""
     file = project.state / "runs" / run / ENGINE_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")

@@ -30,7 +30,9 @@ from charkha.pipeline.runs import Run, open_artifacts, read_run, tell
 from charkha.pipeline.units import elements, resolve
 
 if TYPE_CHECKING:
+    from charkha.data.blobs.port import BlobStore
     from charkha.pipeline.artifacts import Artifacts
+    from charkha.pipeline.memory import Memory
     from charkha.pipeline.steps import Pipeline
     from charkha.pipeline.units import Outputs
     from charkha.project import Project
@@ -104,22 +106,55 @@ def perform(
     load_pipeline(project)
     board, artifacts = open_board(project, run), open_artifacts(project)
     graph = board.opening().graph
-    _check(graph, steps, element)
+    check_steps(graph, steps, element)
     needed = {need for step in steps for need in graph.nodes[step].needs()} - set(steps)
     known = {step: outputs_of(board, graph, step, artifacts) for step in sorted(needed)}
-    here = FileMemory(project.state / "last", graph.pipeline)
+    walk(
+        project,
+        run,
+        graph,
+        Part(steps=frozenset(steps), known=known, element=element, attempt=attempt),
+        memory=memory_of(project, graph, board.blobs),
+        workers=workers,
+        listeners=(_teller(board), *listeners),
+        contexts=contexts,
+    )
+
+
+def walk(
+    project: Project,
+    run: str,
+    graph: Graph,
+    part: Part,
+    *,
+    memory: Memory,
+    workers: int | None = None,
+    listeners: Iterable[Listener] = (),
+    contexts: Mapping[str, str] | None = None,
+) -> None:
+    """Walk a part of a run's graph here; what happens is told to the listeners alone.
+
+    Raises:
+        CharkhaError: a step failed.
+    """
     engine = LocalEngine(
         graph,
         project,
         run,
-        Bus(_teller(board), *listeners),
+        Bus(*listeners),
         workers=workers or project.pipeline.workers,
         contexts=contexts,
-        part=Part(steps=frozenset(steps), known=known, element=element, attempt=attempt),
-        memory=SharedMemory(board.blobs, f"{project.name} {graph.pipeline}", here),
+        part=part,
+        memory=memory,
     )
     loaded.check(engine.files())
     engine.walk()
+
+
+def memory_of(project: Project, graph: Graph, blobs: BlobStore) -> SharedMemory:
+    """Return what all machines that reach the blobs know of this pipeline's steps."""
+    here = FileMemory(project.state / "last", graph.pipeline)
+    return SharedMemory(blobs, f"{project.name} {graph.pipeline}", here)
 
 
 def size_of(board: Board, graph: Graph, step: str, artifacts: Artifacts) -> int:
@@ -155,16 +190,17 @@ def outputs_of(board: Board, graph: Graph, step: str, artifacts: Artifacts) -> O
     return {output: [finished[name][output] for name in names] for output in node.outputs}
 
 
-def conclude(project: Project, run: str) -> Run:
+def conclude(project: Project, run: str, *, because: str | None = None) -> Run:
     """End a run, where nobody has done so before, and write its journal here.
 
     How it ended is told from its steps; where some are left over, and a person had it stopped
-    (`Board.keep("stopped", …)`), it was interrupted.
+    (`Board.keep("stopped", …)`), it was interrupted. Where no step can say why it failed, it was
+    because of what is given here.
     """
     board = open_board(project, run)
     opening = board.opening()
     if board.ended() is None:
-        board.end(_ending(project, board, opening))
+        board.end(_ending(project, board, opening, because))
     folder = project.state / "runs" / run
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "graph.json", json.dumps(opening.graph.as_json()).encode())
@@ -181,7 +217,7 @@ def _write(file: Path, data: bytes) -> None:
         raise refused(e, str(file)) from e
 
 
-def _ending(project: Project, board: Board, opening: Opening) -> RunFinished:
+def _ending(project: Project, board: Board, opening: Opening, because: str | None) -> RunFinished:
     """Return how a run ended, as its steps tell it."""
     told = Run(board.run, project.state / "runs" / board.run, project)
     last_at = opening.at
@@ -198,7 +234,8 @@ def _ending(project: Project, board: Board, opening: Opening) -> RunFinished:
         if board.kept("stopped") is not None:
             return RunFinished("interrupted", seconds, f"stopped in {opening.engine}")
         begun = [s.name for s in told.steps.values() if s.how == "running"]
-        why = f"the process of step {begun[0]!r} ended without a word" if begun else e.what
+        silent = f"the process of step {begun[0]!r} ended without a word" if begun else None
+        why = silent or because or e.what
         return RunFinished("failed", seconds, why)
     return RunFinished("finished", seconds)
 
@@ -211,7 +248,12 @@ def _teller(board: Board) -> Listener:
     return tell_board
 
 
-def _check(graph: Graph, steps: Collection[str], element: int | None) -> None:
+def check_steps(graph: Graph, steps: Collection[str], element: int | None = None) -> None:
+    """Check that a graph has these steps.
+
+    Raises:
+        UserError: it has not, or an element is asked of a step that is no fan-out.
+    """
     for step in steps:
         if step not in graph.nodes:
             meant = nearest(step, graph.nodes)

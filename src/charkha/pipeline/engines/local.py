@@ -91,6 +91,14 @@ class LocalEngine:
             *(self._closure_of(self._graph.nodes[n].function).files for n in self._part.steps)
         )
 
+    def units(self, step: str) -> list[Unit]:
+        """Return what a step would be made of now, from the outputs that are known.
+
+        Raises:
+            CharkhaError: a source of it is not there, or its lists differ in length.
+        """
+        return self._expand(self._graph.nodes[step])
+
     def walk(self) -> None:
         """Walk the graph to its end.
 
