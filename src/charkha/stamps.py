@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from charkha.errors import UserError
-from charkha.monitoring.rendering.yaml import to_yaml
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})?")
 _SHOWN = 3  # files in a message
-
-
-def as_yaml(data: Mapping[str, Any], command: str) -> str:
-    """Return the text of a YAML file; `command` is what writes it."""
-    head = (
-        f"# Written by `{command}`, which leaves it alone once somebody has changed it. sha256:\n"
-    )
-    return stamped(head + to_yaml(data))
-
-
-def as_json(data: Mapping[str, Any], command: str) -> str:
-    """Return the text of a JSON file, in which the digest is a key of its own."""
-    head = {"charkha": f"Written by `{command}`. sha256:"}
-    return stamped(json.dumps({**head, **data}, indent=2, ensure_ascii=False) + "\n")
 
 
 def is_ours(text: str) -> bool:
