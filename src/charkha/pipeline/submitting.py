@@ -16,6 +16,7 @@ from charkha.pipeline.plans import plan
 from charkha.pipeline.run import load_pipeline
 from charkha.pipeline.runs import ENGINE_FILE, Run, tell
 from charkha.pipeline.tasks import begin, conclude
+from charkha.project import open_project
 
 if TYPE_CHECKING:
     from charkha.pipeline.steps import Pipeline
@@ -42,11 +43,21 @@ def submit(
     planned = plan(pipeline, project, params or {})
     run = new_id()
     begin(project, run, params or {}, engine=engine, pipeline=pipeline)
-    _keep(
-        project, run, engine, None
-    )  # first: who is killed in between has begun a run all the same
-    _keep(project, run, engine, chosen.submit(planned, run))
+    _keep(project, run, engine, None)  # first: who is killed in between has begun a run as well
+    try:
+        _keep(project, run, engine, chosen.submit(planned, run))
+    except CharkhaError as e:
+        conclude(project, run, because=f"{engine} did not take it: {e.what}")
+        raise
     return run
+
+
+def found(project: Project, run: str, engine: str, handle: Handle) -> None:
+    """Have `charkha runs` find a run here that the engine has started by itself."""
+    try:
+        _engine_of(project, run)
+    except (NotFound, Unavailable):
+        _keep(project, run, engine, handle)
 
 
 def follow(project: Project, run: str, listeners: Iterable[Listener] = ()) -> Run:
@@ -89,6 +100,7 @@ def look(project: Project, run: str) -> Run:
     Raises:
         NotFound: its board is gone.
     """
+    project = _as_it_was_for(project, run)
     board = open_board(project, run)
     told = Run(run, project.state / "runs" / run, project)
     lines = board.lines()
@@ -112,11 +124,13 @@ def look(project: Project, run: str) -> Run:
 def _ended(project: Project, run: str, state: EngineState) -> Line | None:
     """Return how a run ended whose engine says that it has; wait for its last task to say so."""
     board = open_board(project, run)
+    given_up = state.because or f"{board.opening().engine} says that it failed"
     until = time.monotonic() + (_GRACE_S if state.status == "finished" else 1.0)
     while board.ended() is None and time.monotonic() < until:
         time.sleep(_POLL_S)
     if board.ended() is None:
-        conclude(project, run, "interrupted" if state.status == "interrupted" else None)
+        status = "interrupted" if state.status == "interrupted" else None
+        conclude(project, run, status, given_up if state.status == "failed" else None)
     return board.ended()
 
 
@@ -124,8 +138,18 @@ def _keep(project: Project, run: str, engine: str, handle: Handle | None) -> Non
     file = project.state / "runs" / run / ENGINE_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps({"engine": engine, "handle": handle}))
+    kept = {"engine": engine, "environment": project.environment, "handle": handle}
+    partial.write_text(json.dumps(kept))
     partial.replace(file)
+
+
+def _as_it_was_for(project: Project, run: str) -> Project:
+    """Return the project in the environment that a run was submitted in: its blobs, its engine."""
+    kept = json.loads((project.state / "runs" / run / ENGINE_FILE).read_bytes())
+    environment = kept.get("environment", project.environment)
+    if environment == project.environment:
+        return project
+    return open_project(project.root, environment)
 
 
 def _engine_of(project: Project, run: str) -> tuple[Engine, Handle]:

@@ -18,7 +18,7 @@ from charkha.pipeline.artifacts import Artifact
 from charkha.pipeline.boards import Board, Opening, open_board
 from charkha.pipeline.engines.local import LocalEngine, Part
 from charkha.pipeline.graph import Graph
-from charkha.pipeline.journal import Journal
+from charkha.pipeline.journal import Journal, read
 from charkha.pipeline.memory import FileMemory, SharedMemory
 from charkha.pipeline.parameters import parsed
 from charkha.pipeline.plans import shape_of
@@ -102,6 +102,8 @@ def perform(
     board, artifacts = open_board(project, run), open_artifacts(project)
     graph = board.opening().graph
     _check(graph, steps, element)
+    if board.reopen():  # an engine's page has a task run again: another end has to follow
+        (project.state / "runs" / run / "journal.jsonl").unlink(missing_ok=True)
     needed = {need for step in steps for need in graph.nodes[step].needs()} - set(steps)
     known = {step: outputs_of(board, graph, step, artifacts) for step in sorted(needed)}
     here = FileMemory(project.state / "last", graph.pipeline)
@@ -152,21 +154,24 @@ def outputs_of(board: Board, graph: Graph, step: str, artifacts: Artifacts) -> O
     return {output: [finished[name][output] for name in names] for output in node.outputs}
 
 
-def conclude(project: Project, run: str, status: str | None = None) -> Run:
+def conclude(
+    project: Project, run: str, status: str | None = None, because: str | None = None
+) -> Run:
     """End a run and write its journal here; say what became of it, as `charkha runs` will.
 
     Args:
         project: as this machine has it.
         run: its id.
         status: "interrupted" where a person ended it; told from its steps without it.
+        because: why the engine has given it up, where no step says so.
     """
     board = open_board(project, run)
     opening = board.opening()
     if board.ended() is None:
-        board.end(_ending(project, board, opening, status))
+        board.end(_ending(project, board, opening, status, because))
     folder = project.state / "runs" / run
     lines = board.lines()
-    if not (folder / "journal.jsonl").exists() or read_run(run, project).status == "crashed":
+    if not (folder / "journal.jsonl").exists() or list(read(folder)) != lines:
         (folder / "journal.jsonl").unlink(missing_ok=True)
         journal = Journal(project.state / "runs", run)
         try:
@@ -178,7 +183,9 @@ def conclude(project: Project, run: str, status: str | None = None) -> Run:
     return read_run(run, project)
 
 
-def _ending(project: Project, board: Board, opening: Opening, status: str | None) -> RunFinished:
+def _ending(
+    project: Project, board: Board, opening: Opening, status: str | None, because: str | None
+) -> RunFinished:
     """Return how a run ended, as its steps tell it."""
     told = Run(board.run, project.state / "runs" / board.run, project)
     last_at = opening.at
@@ -195,9 +202,10 @@ def _ending(project: Project, board: Board, opening: Opening, status: str | None
             outputs_of(board, opening.graph, step, open_artifacts(project))
     except UserError as e:
         begun = [s.name for s in told.steps.values() if s.how == "running"]
-        why = f"the process of step {begun[0]!r} ended without a word" if begun else e.what
+        why = because or e.what
+        why = f"the process of step {begun[0]!r} ended without a word" if begun else why
         return RunFinished("failed", seconds, why)
-    return RunFinished("finished", seconds)
+    return RunFinished("failed" if because else "finished", seconds, because)
 
 
 def _teller(board: Board) -> Listener:
