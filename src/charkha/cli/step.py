@@ -79,7 +79,7 @@ def _count(project: Project, given: argparse.Namespace) -> int:
 
 
 def _finish(project: Project, given: argparse.Namespace) -> int:
-    done = tracked.conclude(project, given.run, given.status)
+    done = tracked.conclude(project, given.run)
     if given.json:
         show.as_json(run_as_json(done))
     else:
@@ -116,8 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=count, metavar="N", help="steps at the same time")
     counting = _subcommand(among, "count", "print the elements of a fan-out: [0, 1, 2]")
     counting.add_argument("--step", metavar="NAME", required=True)
-    finish = _subcommand(among, "finish", "end a run: write its journal, and fill MLflow")
-    finish.add_argument("--status", choices=["interrupted"], help="told from its steps without it")
+    _subcommand(among, "finish", "end a run: write its journal, and fill MLflow")
     return made
 
 

@@ -94,10 +94,11 @@ class Board:
 
     def reopen(self) -> bool:
         """Take back how the run ended, as steps of it run again; return whether it had ended."""
-        ends = self.blobs.notes(self._name("end"))
-        for end in ends:
-            self.blobs.unnote(self._name("end"), end)
-        return bool(ends)
+        had = self.ended() is not None
+        for name in (self._name("kept", "stopped"), self._name("end")) if had else ():
+            for note in self.blobs.notes(name):
+                self.blobs.unnote(name, note)
+        return had
 
     def ended(self) -> Line | None:
         """Return how the run ended; None while it goes on."""
