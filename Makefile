@@ -18,7 +18,7 @@ help:  ## Show this
 demo: $(VENV)/.local  ## The whole wheel through the crash of 2008, in ./demo, in two minutes
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python examples/the_whole_wheel.py demo
 
-test: $(VENV)/.test  ## All tests
+test: $(VENV)/.test $(VENV)/.airflow  ## All tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 check: $(VENV)/.test  ## Lint, formatting, types, the layers
@@ -37,6 +37,9 @@ lock: $(VENV)/.uv  ## Resolve constraints.txt again, to the newest versions that
 	{ sed -n 1p constraints.txt; printf 'hatchling\nuv\n' | $(BIN)/uv pip compile --quiet \
 	  --all-extras --no-header --no-annotate pyproject.toml -; } > $(VENV)/constraints.new
 	mv $(VENV)/constraints.new constraints.txt
+	{ sed -n 1p constraints-airflow.txt; echo 'apache-airflow>=3.3,<3.4' | $(BIN)/uv pip compile --quiet \
+	  --no-header --no-annotate -; } > $(VENV)/constraints.new
+	mv $(VENV)/constraints.new constraints-airflow.txt
 
 clean:  ## Remove what was installed and the demo
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
@@ -54,3 +57,9 @@ $(VENV)/.local: pyproject.toml constraints.txt | $(VENV)/.uv
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.uv
 	$(INSTALL) --editable '.[test,check]'
 	@touch $@ $(VENV)/.local
+
+# A service and no dependency: its libraries want other versions than ours.
+$(VENV)/.airflow: constraints-airflow.txt | $(VENV)/.uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/airflow
+	$(BIN)/uv pip install --quiet --python $(VENV)/airflow/bin/python --requirements constraints-airflow.txt
+	@touch $@

@@ -25,6 +25,7 @@ SHIPPED: dict[str, dict[str, tuple[str, str | None]]] = {
         "pickle": ("charkha.pipeline.codecs.pickle:PickleCodec", None),
     },
     "engines": {
+        "airflow": ("charkha.pipeline.engines.airflow:AirflowEngine", None),
         "dvc": ("charkha.pipeline.engines.dvc:DvcEngine", "dvc"),
         "shell": ("charkha.pipeline.engines.shell:ShellEngine", None),
     },

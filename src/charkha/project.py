@@ -45,6 +45,52 @@ class PipelineSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AirflowSettings:
+    """The Airflow of `charkha run --on airflow`, and how its workers start tasks."""
+
+    url: str = setting("its API server", "http://127.0.0.1:8080")
+    user: str = setting("who asks it", "admin")
+    password: str | None = setting(
+        "of the user; without it nobody is asked for one", None, secret=True
+    )
+    token: str | None = setting(
+        "of its API, instead of user and password, as hosted ones give it", None, secret=True
+    )
+    dag: str | None = setting(
+        "id of the DAG; without it `PROJECT-PIPELINE`, and the environment where it is not local",
+        None,
+        name=True,
+    )
+    dags: Path | None = setting(
+        "folder of one of its DAG bundles, to which the file is written before a run; without it the "
+        "DAG has to be there",
+        None,
+        path=True,
+    )
+    folder: str | None = setting("the project's folder on the workers; this one without it", None)
+    python: str | None = setting(
+        "Python on the workers whose environment has Charkha; `charkha` of their PATH without it",
+        None,
+    )
+    variables: dict[str, object] = setting(
+        "environment variables of the tasks; they stand in the DAG's file, so no secrets", dict
+    )
+    patience_s: float = setting("seconds to wait until Airflow has read a new file", 400.0, least=0)
+
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of an address that is none, and of a variable that is no text."""
+        if not str(given.get("url", "http://")).startswith(("http://", "https://")):
+            what = "Airflow is asked over HTTP, and this is no address of that kind"
+            return "url", what, 'url = "http://127.0.0.1:8080"'
+        variables = given.get("variables", {})
+        for name, value in variables.items() if isinstance(variables, dict) else ():
+            if not isinstance(value, str):
+                return "variables", f"the variable {name} is no text", f'{name} = "{value}"'
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """Where datasets lie here, and where DVC keeps their versions."""
 
@@ -543,6 +589,7 @@ class Project:
     name: str = setting("name of the project", "", name=True, folder_name=True)
     allow_pickle: bool = setting("keep values that no codec knows as pickles", False)
     pipeline: PipelineSettings
+    airflow: AirflowSettings
     data: DataSettings
     dvc: DvcSettings
     blobs: BlobSettings
@@ -567,6 +614,7 @@ class Project:
 SECTIONS: dict[str, type] = {
     "project": Project,
     "pipeline": PipelineSettings,
+    "airflow": AirflowSettings,
     "data": DataSettings,
     "dvc": DvcSettings,
     "blobs": BlobSettings,
@@ -729,9 +777,9 @@ def _values(kind: type, given: Mapping[str, Any], root: Path, name: str) -> dict
         value = given.get(declared.name, by_default)
         if value is MISSING:  # params: the class makes an empty one
             continue
-        if marks.get("path"):
+        if marks.get("path") and value is not None:
             absolute = _absolute(str(value), root)
-            value = Path(absolute) if declared.type == "Path" else absolute
+            value = Path(absolute) if str(declared.type).startswith("Path") else absolute
         elif (marks.get("url") or marks.get("secret")) and value is not None:
             value = _absolute_reference(value, root)
         if isinstance(value, list):

@@ -53,7 +53,9 @@ def _write(folder: Path, files: Mapping[str, str], *, force: bool) -> list[str]:
     for name in written:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(files[name], encoding="utf-8")
+        partial = path.with_name(f"{path.name}.partial")  # who reads the folder sees no half of it
+        partial.write_text(files[name], encoding="utf-8")
+        partial.replace(path)
     return written
 
 

@@ -332,6 +332,7 @@ def test_tests_mock_nothing_of_ours():
     assert found == []
 
 
-def test_the_constraints_name_versions_and_no_places():
-    lines = (ROOT / "constraints.txt").read_text().splitlines()[1:]
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-airflow.txt"])
+def test_the_constraints_name_versions_and_no_places(name):
+    lines = (ROOT / name).read_text().splitlines()[1:]
     assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.+!]+", line)] == []

@@ -9,10 +9,10 @@ import yaml
 
 from charkha.cli.main import COMMANDS, main
 from charkha.errors import UserError
-from charkha.monitoring.rendering.digests import as_json, as_yaml
 from charkha.monitoring.rendering.grafana import dashboards, provisioning
 from charkha.monitoring.rendering.panels import SCHEMA_VERSION
 from charkha.monitoring.rendering.prometheus import Aims, files, recordings
+from charkha.monitoring.rendering.texts import as_json, as_yaml
 from charkha.monitoring.rendering.yaml import to_yaml
 from charkha.serving.families import FAMILIES
 from charkha.stamps import is_ours, write

@@ -12,9 +12,9 @@ from charkha.cli import show
 from charkha.cli.arguments import parser, subcommand, subcommands
 from charkha.cli.run import pair
 from charkha.errors import DONE
-from charkha.monitoring.rendering.digests import as_json, as_yaml
 from charkha.monitoring.rendering.grafana import dashboards, provisioning
 from charkha.monitoring.rendering.prometheus import Aims, files
+from charkha.monitoring.rendering.texts import as_json, as_yaml
 from charkha.pipeline.engines.port import open_engine
 from charkha.pipeline.plans import plan
 from charkha.pipeline.run import load_pipeline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import signal
 import sys
@@ -18,7 +19,7 @@ from charkha.cli.stories import run_as_json
 from charkha.cli.telling import Teller
 from charkha.errors import DONE, YOU, CharkhaError
 from charkha.models import tracked
-from charkha.pipeline import tasks
+from charkha.pipeline import submitting, tasks
 from charkha.pipeline.boards import open_board
 from charkha.pipeline.reproducing import Reproduction
 from charkha.pipeline.runs import open_artifacts
@@ -46,8 +47,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _start(project: Project, given: argparse.Namespace) -> int:
-    params = dict(pair(text) for text in given.param)
+    params = {**given.params, **dict(pair(text) for text in given.param)}
     opening = tasks.begin(project, given.run, params, engine=given.engine, shape=given.shape)
+    if given.found:
+        handle = dict(pair(text) for text in given.found)
+        submitting.found(project, given.run, given.engine, handle)
     if given.json:
         show.as_json({"run": given.run, "engine": opening.engine, "steps": opening.started.steps})
     else:
@@ -138,11 +142,28 @@ def _id(text: str) -> str:
     return _UNFIT.sub("-", text).strip("-.") or "run"
 
 
+def _params(text: str) -> dict[str, object]:
+    params = json.loads(text)
+    if not isinstance(params, dict):
+        raise argparse.ArgumentTypeError(f"{text} is no object of JSON")
+    return params
+
+
 def _parser() -> argparse.ArgumentParser:
     made = parser("step", example="charkha step run --run 20261126-101500-001-ab12 --step fit")
     among = subcommands(made)
     start = _subcommand(among, "start", "begin a run, unless it was begun")
     start.add_argument("--param", metavar="NAME=VALUE", action="append", default=[])
+    start.add_argument(
+        "--params", metavar="JSON", type=_params, default={}, help="an object with all of them"
+    )
+    start.add_argument(
+        "--found",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="how the engine finds the run again; for `charkha runs`",
+    )
     start.add_argument("--engine", metavar="NAME", default="by hand", help="that starts the tasks")
     start.add_argument("--shape", metavar="DIGEST", help="of the steps that the engine knows")
     run = _subcommand(among, "run", "perform steps of a run, or find them done")

@@ -38,10 +38,16 @@ class Opening:
 
 
 class Board:
-    """One run's graph and events, for everybody who reaches the blobs."""
+    """One run's graph and events, for everybody who reaches the blobs.
 
-    def __init__(self, blobs: BlobStore, run: str) -> None:
-        self.run, self.blobs = run, blobs
+    Args:
+        blobs: where its notes are.
+        run: its id.
+        owner: whose run it is, as two schedules that share a bucket may call theirs the same.
+    """
+
+    def __init__(self, blobs: BlobStore, run: str, owner: str) -> None:
+        self.run, self.blobs, self._owner = run, blobs, owner
 
     def open(self, engine: str, started: RunStarted, graph: Graph) -> Opening:
         """Begin the run, or return how it was begun where it was: the first one counts."""
@@ -86,6 +92,14 @@ class Board:
                     found.append(from_bytes(note))
         return sorted(found, key=lambda line: line.at)
 
+    def reopen(self) -> bool:
+        """Take back how the run ended, as steps of it run again; return whether it had ended."""
+        had = self.ended() is not None
+        for name in (self._name("kept", "stopped"), self._name("end")) if had else ():
+            for note in self.blobs.notes(name):
+                self.blobs.unnote(name, note)
+        return had
+
     def ended(self) -> Line | None:
         """Return how the run ended; None while it goes on."""
         ends = [from_bytes(note) for note in self.blobs.notes(self._name("end"))]
@@ -109,9 +123,9 @@ class Board:
         return newest["value"] if newest else None
 
     def _name(self, *words: str) -> str:
-        return sha256("/".join(("run", self.run, *words)).encode()).hexdigest()
+        return sha256("/".join((self._owner, "run", self.run, *words)).encode()).hexdigest()
 
 
 def open_board(project: Project, run: str) -> Board:
     """Return the board of a run in the project's blobs."""
-    return Board(open_blobs(project), run)
+    return Board(open_blobs(project), run, f"{project.name} {project.environment}")

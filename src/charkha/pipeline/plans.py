@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_origin, get_type_hints
 
 from charkha.errors import ProjectError
 from charkha.pipeline.graph import Graph, Options
@@ -89,6 +89,7 @@ class Plan:
     graph: Graph
     tasks: dict[str, Task]
     parameters: tuple[Parameter, ...] = ()
+    usual_shape: str = ""  # that the project's own parameters give; another one is an exception
     schedule: str | None = None  # cron
     timezone: str = "UTC"
     settings: Mapping[str, object] = field(default_factory=dict)  # the engine's own section
@@ -121,6 +122,7 @@ def plan(pipeline: Pipeline[Any, Any], project: Project, params: Mapping[str, ob
     """
     given = parsed(pipeline, {**project.pipeline.params, **params}, project)
     graph = pipeline.trace(given, project)
+    usual = _usual(pipeline, project, given)
     return Plan(
         project=project.name,
         environment=project.environment,
@@ -128,10 +130,23 @@ def plan(pipeline: Pipeline[Any, Any], project: Project, params: Mapping[str, ob
         entry=project.pipeline.entry,
         graph=graph,
         tasks=tasks_of(graph),
-        parameters=tuple(_parameters(pipeline, given)),
+        parameters=tuple(_parameters(pipeline, usual)),
+        usual_shape=shape_of(graph if usual == given else pipeline.trace(usual, project)),
         schedule=project.pipeline.schedule,
         timezone=project.pipeline.timezone,
     )
+
+
+def _usual(
+    pipeline: Pipeline[Any, Any], project: Project, given: Mapping[str, object]
+) -> dict[str, object]:
+    """Return the parameters of a run that is given none; those that it could not do without."""
+    needed = {
+        name: given[name]
+        for name, parameter in pipeline.signature.parameters.items()
+        if parameter.default is inspect.Parameter.empty
+    }
+    return parsed(pipeline, {**needed, **project.pipeline.params}, project)
 
 
 def tasks_of(graph: Graph) -> dict[str, Task]:
@@ -251,5 +266,7 @@ def _parameters(pipeline: Pipeline[Any, Any], given: Mapping[str, object]) -> It
     types = get_type_hints(pipeline.function)
     for name in inspect.signature(pipeline.function).parameters:
         declared = types.get(name)
+        if get_origin(declared) in (list, dict):  # list[int]
+            declared = get_origin(declared)
         kind = declared.__name__ if isinstance(declared, type) else "json"
         yield Parameter(name=name, type=kind, default=given[name])

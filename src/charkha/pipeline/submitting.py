@@ -17,6 +17,7 @@ from charkha.pipeline.plans import plan
 from charkha.pipeline.run import load_pipeline
 from charkha.pipeline.runs import ENGINE_FILE, Run, tell
 from charkha.pipeline.tasks import begin, conclude
+from charkha.project import open_project
 
 if TYPE_CHECKING:
     from charkha.pipeline.steps import Pipeline
@@ -50,6 +51,14 @@ def submit(
         conclude(project, run, because=f"{engine} did not take it: {e.what}")
         raise
     return run
+
+
+def found(project: Project, run: str, engine: str, handle: Handle) -> None:
+    """Have `charkha runs` find a run here that the engine has started by itself."""
+    try:
+        _engine_of(project, run)
+    except (NotFound, Unavailable):
+        keep(project, run, engine, handle)
 
 
 def follow(project: Project, run: str, listeners: Iterable[Listener] = ()) -> Run:
@@ -93,6 +102,7 @@ def look(project: Project, run: str) -> Run:
     Raises:
         NotFound: its board is gone.
     """
+    project = _as_it_was_for(project, run)
     board = open_board(project, run)
     told = Run(run, project.state / "runs" / run, project)
     lines = board.lines()
@@ -116,12 +126,13 @@ def look(project: Project, run: str) -> Run:
 def _ended(project: Project, run: str, state: EngineState) -> Line:
     """Return how a run ended whose engine says that it has; its last task may still be telling."""
     board = open_board(project, run)
+    given_up = state.because or f"{board.opening().engine} says that it failed"
     until = time.monotonic() + (_GRACE_S if state.status == "finished" else 0.0)
     while (end := board.ended()) is None:
         if time.monotonic() > until:
             if state.status == "interrupted":
                 board.keep("stopped", {"by": board.opening().engine})
-            conclude(project, run, because=state.because)
+            conclude(project, run, given_up if state.status == "failed" else None)
         else:
             time.sleep(_POLL_S)
     return end
@@ -132,8 +143,18 @@ def keep(project: Project, run: str, engine: str, handle: Handle | None) -> None
     file = project.state / "runs" / run / ENGINE_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps({"engine": engine, "handle": handle}))
+    kept = {"engine": engine, "environment": project.environment, "handle": handle}
+    partial.write_text(json.dumps(kept))
     partial.replace(file)
+
+
+def _as_it_was_for(project: Project, run: str) -> Project:
+    """Return the project in the environment that a run was submitted in: its blobs, its engine."""
+    kept = json.loads((project.state / "runs" / run / ENGINE_FILE).read_bytes())
+    environment = kept.get("environment", project.environment)
+    if environment == project.environment:
+        return project
+    return open_project(project.root, environment)
 
 
 def _engine_of(project: Project, run: str) -> tuple[Engine, Handle]:

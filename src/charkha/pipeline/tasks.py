@@ -107,6 +107,8 @@ def perform(
     board, artifacts = open_board(project, run), open_artifacts(project)
     graph = board.opening().graph
     check_steps(graph, steps, element)
+    if board.reopen():  # an engine's page has a task run again: another end has to follow
+        (project.state / "runs" / run / "journal.jsonl").unlink(missing_ok=True)
     needed = {need for step in steps for need in graph.nodes[step].needs()} - set(steps)
     known = {step: outputs_of(board, graph, step, artifacts) for step in sorted(needed)}
     walk(
@@ -190,12 +192,16 @@ def outputs_of(board: Board, graph: Graph, step: str, artifacts: Artifacts) -> O
     return {output: [finished[name][output] for name in names] for output in node.outputs}
 
 
-def conclude(project: Project, run: str, *, because: str | None = None) -> Run:
+def conclude(project: Project, run: str, because: str | None = None) -> Run:
     """End a run, where nobody has done so before, and write its journal here.
 
     How it ended is told from its steps; where some are left over, and a person had it stopped
-    (`Board.keep("stopped", …)`), it was interrupted. Where no step can say why it failed, it was
-    because of what is given here.
+    (`Board.keep("stopped", …)`), it was interrupted.
+
+    Args:
+        project: as this machine has it.
+        run: its id.
+        because: why the engine has given it up, for where no step says so.
     """
     board = open_board(project, run)
     opening = board.opening()
@@ -234,10 +240,10 @@ def _ending(project: Project, board: Board, opening: Opening, because: str | Non
         if board.kept("stopped") is not None:
             return RunFinished("interrupted", seconds, f"stopped in {opening.engine}")
         begun = [s.name for s in told.steps.values() if s.how == "running"]
-        silent = f"the process of step {begun[0]!r} ended without a word" if begun else None
-        why = silent or because or e.what
+        why = because or e.what
+        why = f"the process of step {begun[0]!r} ended without a word" if begun else why
         return RunFinished("failed", seconds, why)
-    return RunFinished("finished", seconds)
+    return RunFinished("failed" if because else "finished", seconds, because)
 
 
 def _teller(board: Board) -> Listener:

@@ -1,4 +1,4 @@
-"""Plain data as the text of a file, with what wrote it in the first lines, and a digest."""
+"""Rules and dashboards as texts that say which command wrote them, with a stamp."""
 
 from __future__ import annotations
 

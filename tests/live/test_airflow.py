@@ -1,0 +1,382 @@
+"""A real Airflow on loopback: API server, scheduler and DAG processor, in an environment of its own."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+import charkha
+from charkha.cli.main import main
+from charkha.errors import BackendError, UserError
+from charkha.pipeline import submitting
+from charkha.pipeline.boards import open_board
+from charkha.pipeline.engines.airflow import AirflowEngine
+from charkha.pipeline.engines.airflow_api import AirflowApi
+from charkha.pipeline.engines.contract import EngineContract, digests, planned, wait_for
+from charkha.pipeline.engines.port import open_engine
+from charkha.pipeline.runs import list_runs, read_run
+from charkha.project import open_project
+
+ROOT = Path(__file__).parent.parent.parent
+OWN = ROOT / ".venv" / "airflow" / "bin"
+BINARIES = OWN if (OWN / "airflow").exists() else None
+PATIENCE_S = 600  # its API server imports for minutes where others use the processors
+pytestmark = [
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(
+        BINARIES is None, reason="Airflow is not installed in .venv/airflow: make .venv/.airflow"
+    ),
+]
+SOURCES = Path(charkha.__file__).parent.parent
+
+TINY = '''
+"""A fan-out over what a step returned, which may be nothing, and a step that takes its time."""
+
+import os
+import time
+from pathlib import Path
+
+from charkha import pipeline, step
+
+MARKS = Path(os.environ["CHARKHA_TEST_MARKS"])
+
+
+@step
+def numbers(count: int) -> list[int]:
+    return list(range(count))
+
+
+@step
+def squared(number: int) -> int:
+    return number * number
+
+
+@step(timeout_s=3600)
+def total(squares: list, name: str) -> int:
+    return sum(squares)
+
+
+@step
+def waiting(total: int) -> int:
+    (MARKS / "waiting").write_text(str(os.getpid()))
+    while (MARKS / "wait").exists():
+        time.sleep(0.1)
+    return total
+
+
+@pipeline
+def tiny(count: int = 2, name: str = "it's \\"so\\"; {{ run_id }}", share: float | None = None) -> None:
+    waiting(total(squared.each(number=numbers(count))(), name))
+'''
+
+
+class Server:
+    """The Airflow of this session."""
+
+    def __init__(self, folder, port):
+        self.dags, self.url = folder / "dags", f"http://127.0.0.1:{port}"
+        self.password = "not-a-secret"  # noqa: S105
+        self._password = folder / "password"
+        self._password.write_text(self.password)
+
+    def settings(self, tmp_path, **more):
+        """Return lines of charkha.toml, for a DAG that nobody else has."""
+        given = {
+            "url": self.url,
+            "password": f"file:{self._password}",
+            "dags": str(self.dags),
+            "dag": f"dag-{os.getpid()}-{abs(hash(tmp_path)) % 10**8}",
+            "python": sys.executable,
+            "patience_s": PATIENCE_S,
+            **more,
+        }
+        variables = {"CHARKHA_TEST_MARKS": str(tmp_path / "marks"), "PYTHONPATH": str(SOURCES)}
+        lines = [f"{name} = {json.dumps(value)}" for name, value in given.items()]
+        lines += ["[airflow.variables]", *(f'{k} = "{v}"' for k, v in variables.items())]
+        return "\n".join(["[airflow]", *lines, ""])
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # which all workers share
+    folder /= "airflow"
+    folder.mkdir(exist_ok=True)
+    alive = os.open(folder / "alive", os.O_RDWR | os.O_CREAT)
+    starting = os.open(folder / "starting", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(alive, fcntl.LOCK_SH)
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        if not (folder / "ready").exists():
+            start(folder)
+        fcntl.flock(starting, fcntl.LOCK_UN)
+        yield Server(folder, int((folder / "ready").read_text()))
+    finally:
+        os.close(alive)
+        os.close(starting)
+
+
+def start(folder):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, str(Path(__file__).with_name("airflow_server.py"))]
+    log = (str(folder / "guard.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.posix_spawn(  # nobody waits for it: it ends after us
+        sys.executable,
+        [*command, str(folder), str(BINARIES), str(port)],
+        os.environ,
+        setsid=True,
+        file_actions=[(os.POSIX_SPAWN_OPEN, 1, *log), (os.POSIX_SPAWN_DUP2, 1, 2)],
+    )
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5):
+                break
+        except OSError:
+            time.sleep(0.5)
+    else:
+        logs = [f"{log.name}:\n{log.read_text()[-2000:]}" for log in folder.glob("*.log")]
+        raise AssertionError("\n".join(["Airflow does not come up", *logs]))
+    (folder / "ready").write_text(str(port))
+
+
+class TestAirflow(EngineContract):
+    name = "airflow"
+    patience_s = float(PATIENCE_S)
+
+    @pytest.fixture
+    def settings(self, airflow, tmp_path):
+        return airflow.settings(tmp_path)
+
+
+@pytest.fixture
+def marks(tmp_path, monkeypatch):
+    made = tmp_path / "marks"
+    made.mkdir()
+    monkeypatch.setenv("CHARKHA_TEST_MARKS", str(made))
+    return made
+
+
+@pytest.fixture
+def root(airflow, tmp_path, marks, monkeypatch):
+    """A project with the tiny pipeline and a schedule."""
+    made = tmp_path / "tiny"
+    made.mkdir()
+    name = f"tiny_{os.getpid()}_{abs(hash(tmp_path)) % 10**8}"  # a module is imported once
+    (made / f"{name}.py").write_text(TINY)
+    (made / "charkha.toml").write_text(
+        f'[project]\nname = "tiny"\n[pipeline]\nentry = "{name}.py"\n'
+        'schedule = "30 2 * * 1-5"\ntimezone = "Europe/Berlin"\n' + airflow.settings(tmp_path)
+    )
+    monkeypatch.chdir(made)
+    return made
+
+
+def until(true, patience_s=PATIENCE_S):
+    """Wait until something is true; return it."""
+    end = time.monotonic() + patience_s
+    while not (found := true()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.5)
+    return found
+
+
+def test_a_run_that_a_person_starts_in_airflow_is_found_and_its_params_are_the_pipelines(
+    root, airflow
+):
+    project = open_project(root)
+    engine, api = AirflowEngine(project), AirflowApi(project)
+    dag = project.airflow.dag
+    shutil.copy(rendered(root), airflow.dags / f"{dag}.py")
+    until(lambda: engine._source(dag))
+
+    details = api.get(f"dags/{dag}/details")
+    assert details["is_paused"]
+    assert (details["timetable_description"], details["timezone"]) == (
+        "At 02:30, Monday through Friday",
+        "UTC",  # of the DAG: its timetable has its own
+    )
+    coming = datetime.fromisoformat(api.get(f"dags/{dag}")["next_dagrun_run_after"])
+    assert (coming.hour, coming.minute) in ((0, 30), (1, 30))  # 02:30 in Berlin
+    kinds = {name: param["schema"].get("type") for name, param in details["params"].items()}
+    assert kinds == {"count": "integer", "name": "string", "share": None}
+
+    with pytest.raises(BackendError, match="many"):
+        triggered(api, dag, count="many")
+    api.ask("PATCH", f"dags/{dag}", {"is_paused": False})
+    run = triggered(api, dag, count=0)
+    assert run.startswith("manual__")
+    until(lambda: api.get(f"dags/{dag}/dagRuns/{run}")["state"] in ("success", "failed"))
+
+    [told] = list_runs(project)
+    handle = {"dag": dag, "run": run}
+    state = engine.state(handle)
+    log = engine.log(handle, "waiting") + engine.log(handle, "charkha.finish")
+    assert (told.status, state.status) == ("finished", "finished"), log
+    assert state.tasks == dict.fromkeys(("numbers", "squared", "total", "waiting"), "finished")
+    assert told.id[16:].startswith("manual__")  # behind the time, by which runs are sorted
+    opening = open_board(project, told.id).opening()
+    assert opening.graph.params == {
+        "count": 0,
+        "name": 'it\'s "so"; {{ run_id }}',
+        "share": None,
+    }
+    assert told.output("waiting") == 0
+    assert "waiting" in engine.log(handle, "waiting")
+
+
+def test_a_worker_that_is_killed_fails_the_run_and_a_cleared_task_finishes_it(root, marks):
+    project = open_project(root)
+    api = AirflowApi(project)
+    (marks / "wait").touch()
+    run = submitting.submit(project, "airflow")
+    wait_for(marks / "waiting", PATIENCE_S)
+    step = int((marks / "waiting").read_text())
+    os.kill(parent_of(step), signal.SIGKILL)  # Airflow's process, whose child the step is
+    told = submitting.follow(project, run)
+    engine, handle = submitting._engine_of(project, run)
+    assert (told.status, engine.state(handle).status) == ("failed", "failed")
+    assert "'waiting'" in str(told.error)
+    assert [(one.id, one.status) for one in list_runs(project)] == [(run, "failed")]
+    os.kill(step, signal.SIGKILL)  # which nobody has told
+
+    (marks / "wait").unlink()
+    cleared = {"dag_run_id": run, "task_ids": ["waiting"], "include_downstream": True}
+    again = {**cleared, "dry_run": False, "only_failed": True, "reset_dag_runs": True}
+    api.ask("POST", f"dags/{handle['dag']}/clearTaskInstances", again)
+    told = until(lambda: ended(project, run, "finished"))
+    engine, handle = submitting._engine_of(project, run)
+    assert until(lambda: engine.state(handle).status != "running")
+    assert (told.status, engine.state(handle).status) == ("finished", "finished")
+    assert told.steps["waiting"].how == "ran"
+    assert told.error is None
+
+
+def test_a_run_that_is_marked_failed_in_airflow_was_interrupted(root, marks):
+    project = open_project(root)
+    (marks / "wait").touch()
+    run = submitting.submit(project, "airflow")
+    wait_for(marks / "waiting", PATIENCE_S)
+    engine, handle = submitting._engine_of(project, run)
+    path = f"dags/{handle['dag']}/dagRuns/{run}"
+    AirflowApi(project).ask("PATCH", path, {"state": "failed"})
+    told = submitting.follow(project, run)
+    assert (told.status, engine.state(handle).status) == ("interrupted", "interrupted")
+    assert told.steps["waiting"].how == "interrupted"
+    step = int((marks / "waiting").read_text())
+    until(lambda: not Path(f"/proc/{step}").exists())  # Airflow has stopped it
+
+
+def test_a_wrong_password_is_said_before_anything_is_written(root, airflow, tmp_path, capsys):
+    (tmp_path / "wrong").write_text("guess")
+    file = root / "charkha.toml"
+    file.write_text(
+        file.read_text().replace(f"{airflow.dags.parent}/password", f"{tmp_path}/wrong")
+    )
+    project = open_project(root)
+    assert main(["run", "--on", "airflow"]) == 1
+    assert f"Airflow at {airflow.url} does not let 'admin' in with this password" in (
+        capsys.readouterr().err
+    )
+    assert not (airflow.dags / f"{project.airflow.dag}.py").exists()
+    [told] = list_runs(project)
+    assert told.status == "failed"
+    assert "did not take it" in str(told.error)
+
+
+def test_a_dag_that_airflow_does_not_have_is_asked_for_with_both_ways(root, airflow):
+    file = root / "charkha.toml"
+    file.write_text(file.read_text().replace(f'dags = "{airflow.dags}"\n', ""))
+    project = open_project(root)
+    with pytest.raises(BackendError, match="Airflow has no DAG") as refused:
+        open_engine(project, "airflow").submit(planned(project), "20261126-000000")
+    assert "charkha render airflow" in str(refused.value.fix)
+
+
+def test_a_file_that_airflow_cannot_import_is_refused_with_what_python_says(root, airflow):
+    project = open_project(root)
+    there = airflow.dags / f"{project.airflow.dag}.py"
+    there.write_text(rendered(root).read_text() + "\nimport no_such_pool\n")
+    with pytest.raises(UserError, match="No module named 'no_such_pool'"):
+        open_engine(project, "airflow").submit(planned(project), "20261126-000000")
+    there.unlink()
+
+
+def test_airflow_reads_the_golden_file(airflow, root):
+    golden = ROOT / "tests" / "pipeline" / "engines" / "golden" / "airflow" / "houses.py"
+    dag = f"golden-{os.getpid()}"
+    text = golden.read_text().replace('"houses-prices"', f'"{dag}"')
+    (airflow.dags / f"{dag}.py").write_text(text)
+    engine = AirflowEngine(open_project(root))
+    until(lambda: engine._source(dag) or engine._import_error(f"{dag}.py"))
+    assert engine._import_error(f"{dag}.py") is None
+    assert engine._source(dag) == text
+
+
+def test_the_how_tos_commands_make_the_model_that_a_local_run_makes(
+    airflow, tmp_path, marks, monkeypatch
+):
+    there, here = tmp_path / "there", tmp_path / "here"
+    for root in (there, here):
+        assert main(["init", str(root)]) == 0
+    page = (ROOT / "docs" / "how-to" / "run-on-airflow.md").read_text()
+    blocks = re.findall(r"^```shell-session\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    typed = re.findall(r"^\$ (charkha .*)$", "".join(blocks), re.MULTILINE)
+    assert typed
+    toml = there / "charkha.toml"
+    toml.write_text(f"{toml.read_text()}\n{airflow.settings(tmp_path)}")
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": beside, "PYTHONPATH": str(SOURCES)}
+    for command in typed:
+        done = subprocess.run(command.split(), cwd=there, env=environment)
+        assert done.returncode == 0, command
+    detached = read_run("last", open_project(there))
+    assert submitting.follow(open_project(there), detached.id).status == "finished"
+
+    subprocess.run(["charkha", "run"], cwd=here, env=environment, check=True)
+    first = list_runs(open_project(there))[-1]
+    local = read_run("last", open_project(here))
+    assert digests(first) == digests(local)
+    scores = [version_of(root, environment)["metrics"] for root in (there, here)]
+    assert scores[0] == scores[1]
+
+
+def version_of(root, environment):
+    """Return the first version of the registered model."""
+    command = ["charkha", "models", "show", "house-prices@1", "--json"]
+    told = subprocess.run(command, cwd=root, env=environment, capture_output=True, check=True)
+    return json.loads(told.stdout)
+
+
+def rendered(root):
+    """Return the file that `charkha render airflow` writes."""
+    assert main(["render", "airflow", "--out", str(root.parent / "out"), "--json"]) == 0
+    [file] = (root.parent / "out" / "dags").iterdir()
+    return file
+
+
+def triggered(api, dag, **conf):
+    """Start a run as a person does on Airflow's page; return Airflow's name for it."""
+    made = api.ask("POST", f"dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})
+    return made["dag_run_id"]
+
+
+def ended(project, run, status):
+    told = read_run(run, project)
+    return told if told.status == status else None
+
+
+def parent_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

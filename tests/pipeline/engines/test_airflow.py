@@ -1,0 +1,236 @@
+"""A plan as a DAG's text, and an Airflow that does not answer; tests/live/test_airflow.py has the real one."""
+
+import ast
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from charkha.cli.main import main
+from charkha.errors import ProjectError, Unavailable
+from charkha.pipeline import submitting
+from charkha.pipeline.engines.port import open_engine
+from charkha.pipeline.plans import plan
+from charkha.pipeline.run import load_pipeline
+from charkha.pipeline.runs import list_runs
+from charkha.project import open_project
+from charkha.stamps import stamped
+
+GOLDEN = Path(__file__).parent / "golden" / "airflow" / "houses.py"
+TOML = """
+[project]
+name = "houses"
+[pipeline]
+entry = "{name}.py:prices"
+schedule = "0 3 * * *"
+timezone = "Europe/Berlin"
+[airflow]
+folder = "/srv/houses"
+python = "/srv/houses/.venv/bin/python"
+[airflow.variables]
+AWS_ENDPOINT_URL = "http://127.0.0.1:9000"
+"""
+PIPELINE = """
+from charkha import pipeline, step
+
+
+@step(retries=2, retry_wait_s=30)
+def rows(year: int) -> list[int]:
+    return [year]
+
+
+@step(timeout_s=600)
+def fit(rows: list, alpha: float) -> float:
+    return alpha
+
+
+@step(group="judged", timeout_s=60)
+def scores(models: list) -> float:
+    return 1.0
+
+
+@step(group="judged", timeout_s=60)
+def best(score: float, models: list) -> float:
+    return score
+
+
+@step(name="class")
+def published(model: float, region: str) -> str:
+    return region
+
+
+@pipeline
+def prices(
+    year: int = 2006,
+    alphas: list = [0.1, 1.0],
+    region: str = "north",
+    dry: bool = False,
+    since: str = None,
+    limits: dict[str, int] = {"north": 3},
+    twice: bool = False,
+) -> None:
+    table = rows(year)
+    models = fit.each(alpha=alphas)(table)
+    published(best(scores(models), models), region)
+    if twice:
+        rows(year + 1)
+
+
+@pipeline
+def five_hundred() -> None:
+    value = rows(1)
+    for number in range(499):
+        value = rows(value)
+
+
+@pipeline
+def odd() -> None:
+    table = rows(1)
+    published(fit.each(alpha=table)(table), "north")
+
+
+@step(name="fit.elements")
+def taken(models: list) -> int:
+    return 1
+
+
+@pipeline
+def alike() -> None:
+    taken(fit.each(alpha=rows(1))([1]))
+
+
+@step(name="the best")
+def spaced() -> int:
+    return 1
+
+
+@pipeline
+def named() -> None:
+    spaced()
+
+
+@step(gpu=1)
+def wide() -> int:
+    return 1
+
+
+@pipeline
+def heavy() -> None:
+    wide()
+"""
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    name = f"houses_{os.getpid()}_{abs(hash(tmp_path)) % 10**8}"  # a module is imported once
+    (tmp_path / "charkha.toml").write_text(TOML.format(name=name))
+    (tmp_path / f"{name}.py").write_text(PIPELINE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def compiled(root, pipeline="prices", **params):
+    """Return the one file that Airflow gets: its path and its text."""
+    file = root / "charkha.toml"
+    file.write_text(file.read_text().replace(":prices", f":{pipeline}"))
+    project = open_project(root)
+    engine = open_engine(project, "airflow")
+    [found] = engine.compile(plan(load_pipeline(project), project, params)).items()
+    return found
+
+
+def test_the_dag_of_an_example_is_the_golden_one(root):
+    """To renew it after a change that is meant: write `stamped(text)` there, and read the difference."""
+    name, text = compiled(root)
+    assert name == "dags/houses-prices.py"
+    assert stamped(text) == GOLDEN.read_text()
+
+
+def test_a_dag_imports_airflows_sdk_and_nothing_of_ours(root):
+    imported = {
+        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for node in ast.walk(ast.parse(compiled(root)[1]))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert imported == {"json", "datetime", "airflow.sdk"}
+
+
+def test_parameters_of_one_run_leave_the_dag_as_it_is(root):
+    assert compiled(root, year=2009, alphas=[3.0]) == compiled(root)
+
+
+def test_parameters_that_give_other_steps_get_a_dag_of_their_own_that_has_no_schedule(root):
+    name, text = compiled(root, twice=True)
+    usual, _ = compiled(root)
+    assert name.startswith("dags/houses-prices-")
+    assert name != usual
+    assert "schedule=None" in text
+    assert 'rows_2 = run("rows-2"' in text
+
+
+def test_five_hundred_steps_are_five_hundred_tasks(root):
+    _, text = compiled(root, "five_hundred")
+    assert text.count(" = run(") == 500
+    ast.parse(text)
+
+
+def test_an_environment_has_a_dag_of_its_own_and_its_tasks_are_told(root, monkeypatch):
+    file = root / "charkha.toml"
+    file.write_text(f"{file.read_text()}\n[env.prod.pipeline]\nworkers = 2\n")
+    monkeypatch.setenv("CHARKHA_ENV", "prod")
+    name, text = compiled(root)
+    assert name == "dags/houses-prices-prod.py"
+    assert 'CHARKHA = "/srv/houses/.venv/bin/python -m charkha --env prod"' in text
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "what"),
+    [
+        ("named", "step 'the best': has a name of other signs"),
+        ("alike", "step 'fit.elements': is called like a task that Charkha adds"),
+        ("heavy", "step 'wide': asks for gpu, and airflow starts a process"),
+    ],
+)
+def test_what_airflow_cannot_have_is_refused_with_the_step(root, pipeline, what):
+    with pytest.raises(ProjectError, match=what) as refused:
+        compiled(root, pipeline)
+    assert refused.value.fix
+
+
+def test_an_airflow_that_does_not_answer_is_said_with_its_address_and_the_run_has_failed(root):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    file = root / "charkha.toml"
+    file.write_text(
+        file.read_text().replace("[airflow]", f'[airflow]\nurl = "http://127.0.0.1:{port}"')
+    )
+    project = open_project(root)
+    with pytest.raises(Unavailable, match=f"Airflow at http://127.0.0.1:{port} does not answer"):
+        submitting.submit(project, "airflow")
+    [told] = list_runs(project)
+    assert told.status == "failed"
+    assert "airflow did not take it" in str(told.error)
+
+
+def test_a_file_that_somebody_has_changed_is_written_over_only_by_force(root):
+    assert main(["render", "airflow"]) == 0
+    file = root / "dags" / "houses-prices.py"
+    file.write_text(file.read_text().replace("retries=2", "retries=5"))
+    assert main(["render", "airflow"]) == 1
+    assert "retries=5" in file.read_text()
+    assert main(["render", "airflow", "--force"]) == 0
+    assert file.read_text() == GOLDEN.read_text()
+
+
+def test_an_address_that_is_none_and_a_variable_that_is_no_text_are_refused(root):
+    file = root / "charkha.toml"
+    good = file.read_text()
+    for line, what in (
+        ('url = "127.0.0.1:8080"', "asked over HTTP"),
+        ("variables = {TRIES = 3}", "the variable TRIES is no text"),
+    ):
+        section = good.partition("[airflow]")[0]
+        file.write_text(f"{section}[airflow]\n{line}\n")
+        with pytest.raises(ProjectError, match=what):
+            open_project(root)
