@@ -116,7 +116,8 @@ def _ended(project: Project, run: str, state: EngineState) -> Line | None:
     while board.ended() is None and time.monotonic() < until:
         time.sleep(_POLL_S)
     if board.ended() is None:
-        conclude(project, run, "interrupted" if state.status == "interrupted" else None)
+        stopped = "interrupted" if state.status == "interrupted" else None
+        conclude(project, run, stopped, because=state.because)
     return board.ended()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from charkha.definition import nearest
 from charkha.errors import NotFound, ProjectError, UserError
-from charkha.events import Bus, Event, Listener, RunFinished, StepFinished
+from charkha.events import Bus, Event, Listener, RunFinished, StepFinished, StepStarted
 from charkha.pipeline import loaded
 from charkha.pipeline.artifacts import Artifact
 from charkha.pipeline.boards import Board, Opening, open_board
@@ -90,7 +90,8 @@ def perform(
         run: its id.
         steps: those of one task, in any order.
         element: the only one of the step's fan-out, from 0; all of them without it.
-        attempt: from 1, where the engine begins another one by itself; tried here without it.
+        attempt: from 1, where the engine begins another one by itself; 0 where it does not say
+            which: one more than were begun. The step is tried again here without it.
         workers: how many processes may run steps or elements at the same time.
         listeners: called with every event.
         contexts: see `charkha.pipeline.run.run`.
@@ -104,6 +105,8 @@ def perform(
     _check(graph, steps, element)
     needed = {need for step in steps for need in graph.nodes[step].needs()} - set(steps)
     known = {step: outputs_of(board, graph, step, artifacts) for step in sorted(needed)}
+    if attempt == 0:
+        attempt = _begun(board, steps, element) + 1
     here = FileMemory(project.state / "last", graph.pipeline)
     engine = LocalEngine(
         graph,
@@ -152,18 +155,21 @@ def outputs_of(board: Board, graph: Graph, step: str, artifacts: Artifacts) -> O
     return {output: [finished[name][output] for name in names] for output in node.outputs}
 
 
-def conclude(project: Project, run: str, status: str | None = None) -> Run:
+def conclude(
+    project: Project, run: str, status: str | None = None, *, because: str | None = None
+) -> Run:
     """End a run and write its journal here; say what became of it, as `charkha runs` will.
 
     Args:
         project: as this machine has it.
         run: its id.
         status: "interrupted" where a person ended it; told from its steps without it.
+        because: what the engine says of a run that it has given up before a step could say it.
     """
     board = open_board(project, run)
     opening = board.opening()
     if board.ended() is None:
-        board.end(_ending(project, board, opening, status))
+        board.end(_ending(project, board, opening, status, because))
     folder = project.state / "runs" / run
     lines = board.lines()
     if not (folder / "journal.jsonl").exists() or read_run(run, project).status == "crashed":
@@ -178,7 +184,9 @@ def conclude(project: Project, run: str, status: str | None = None) -> Run:
     return read_run(run, project)
 
 
-def _ending(project: Project, board: Board, opening: Opening, status: str | None) -> RunFinished:
+def _ending(
+    project: Project, board: Board, opening: Opening, status: str | None, because: str | None
+) -> RunFinished:
     """Return how a run ended, as its steps tell it."""
     told = Run(board.run, project.state / "runs" / board.run, project)
     last_at = opening.at
@@ -195,7 +203,8 @@ def _ending(project: Project, board: Board, opening: Opening, status: str | None
             outputs_of(board, opening.graph, step, open_artifacts(project))
     except UserError as e:
         begun = [s.name for s in told.steps.values() if s.how == "running"]
-        why = f"the process of step {begun[0]!r} ended without a word" if begun else e.what
+        unsaid = f"{opening.engine}: {because}" if because else e.what
+        why = f"the process of step {begun[0]!r} ended without a word" if begun else unsaid
         return RunFinished("failed", seconds, why)
     return RunFinished("finished", seconds)
 
@@ -206,6 +215,18 @@ def _teller(board: Board) -> Listener:
             board.post(step.partition("[")[0], event)
 
     return tell_board
+
+
+def _begun(board: Board, steps: Collection[str], element: int | None) -> int:
+    """Return how often the steps were begun in this run, that one which was so most often."""
+    begun: dict[str, int] = {}
+    for line in board.events(steps):
+        if isinstance(line.event, StepStarted):
+            begun[line.event.step] = begun.get(line.event.step, 0) + 1
+    if element is not None:
+        (step,) = steps
+        return begun.get(f"{step}[{element}]", 0)
+    return max(begun.values(), default=0)
 
 
 def _check(graph: Graph, steps: Collection[str], element: int | None) -> None:

@@ -39,7 +39,7 @@ def start(
         pid = os.posix_spawn(  # nobody has to wait for it, as for a Popen
             sys.executable,
             [sys.executable, "-m", __name__, str(folder), str(cwd), *command],
-            {**os.environ, **(environment or {})},
+            {**os.environ, "PATH": _path(), **(environment or {})},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, *out),
@@ -84,6 +84,11 @@ def cancel(handle: Handle) -> None:
     until = time.monotonic() + 2 * _PATIENCE_S
     while is_locked(lock) and time.monotonic() < until:
         time.sleep(0.05)
+
+
+def _path() -> str:
+    """Return where commands are found, `charkha` and `dvc` of this Python first."""
+    return os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
 
 
 def _last_line(handle: Handle) -> str:
