@@ -63,7 +63,7 @@ def run(
 def conclude(project: Project, run: str, status: str | None = None) -> Run:
     """End a run whose tasks an engine started, and wait until MLflow has it."""
     done = tasks.conclude(project, run, status)
-    if any(step.how == "ran" for step in done.steps.values()):
+    if tracker.lent_run() or any(step.how == "ran" for step in done.steps.values()):
         tracker.start(project, run)
     if tracker.is_tracked(project, run):
         board = open_board(project, run)
