@@ -25,6 +25,7 @@ SHIPPED: dict[str, dict[str, tuple[str, str | None]]] = {
         "pickle": ("charkha.pipeline.codecs.pickle:PickleCodec", None),
     },
     "engines": {
+        "kubeflow": ("charkha.pipeline.engines.kubeflow:KubeflowEngine", "kubeflow"),
         "mlflow": ("charkha.pipeline.engines.mlflow:MlflowEngine", "mlflow"),
         "shell": ("charkha.pipeline.engines.shell:ShellEngine", None),
     },
