@@ -66,6 +66,24 @@ DECISIONS = """\
 One file for each decision: what was decided, why, what it costs, and what was rejected. A decision is not rewritten; a later one says that it
 replaces it. This index is written by `make docs`.
 """
+ENGINES = """\
+# Engines
+
+Written from `src/charkha/pipeline/engines/` by `make docs`, compared by a test. What an engine is: [engines](../explanation/engines.md).
+
+«By the engine» is what the engine itself sees to, as its own page shows it; «in the task» is what Charkha sees to in the task that the engine starts.
+What an engine cannot do is refused before anything is compiled, with the step, the reason and a way round.
+"""
+ASKED = {
+    "retries": "`retries=`",
+    "timeout": "`timeout_s=`",
+    "fan_out": "`each()`",
+    "cpu": "`cpu=`",
+    "memory": "`memory=`",
+    "gpu": "`gpu=`",
+    "schedule": "`[pipeline] schedule`",
+    "params": "other parameters",
+}
 TYPES = {
     "str": "text",
     "Path": "path",
@@ -252,6 +270,40 @@ def decisions_page() -> str:
     return f"{DECISIONS}\n{rows}" if rows else DECISIONS
 
 
+def engines_page() -> str:
+    """Return docs/reference/engines.md: what each engine says of itself, without its library."""
+    words = {"engine": "by the engine", "task": "in the task"}
+    found = dict(filter(None, map(abilities, sorted((SRC / "pipeline" / "engines").glob("*.py")))))
+    head = f"| | {' | '.join(f'`{name}`' for name in found)} |\n|---|{'---|' * len(found)}\n"
+    rows = "".join(
+        f"| {text} | {' | '.join(words.get(str(e[asked]), 'refused') for e in found.values())} |\n"
+        for asked, text in ASKED.items()
+    )
+    refused = "".join(
+        f"- {ASKED[asked]}: `{name}` {given['because']}; {given['instead']}\n"
+        for name, engine in found.items()
+        for asked, given in engine.items()
+        if isinstance(given, dict)
+    )
+    return f"{ENGINES}\n{head}{rows}\n## What is refused, and the way round\n\n{refused}"
+
+
+def abilities(module: Path) -> tuple[str, dict[str, object]] | None:
+    """Return an engine's name and its abilities, read from the text; None for what is no engine."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        match node:
+            case ast.Assign([ast.Name("abilities")], ast.Call(ast.Name("Abilities"), [], given)):
+                return module.stem, {str(k.arg): ability(k.value) for k in given}
+    return None
+
+
+def ability(node: ast.expr) -> object:
+    """Return "engine", "task", or why an engine cannot and what to do instead."""
+    if isinstance(node, ast.Call):
+        return {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
+    return ast.literal_eval(node)
+
+
 def main() -> int:
     """Write the pages, or compare them and print the lines that differ."""
     old = 0
@@ -259,6 +311,7 @@ def main() -> int:
         "map.md": map_page(),
         "reference/charkha-toml.md": reference_page(),
         "reference/endpoints.md": endpoints_page(),
+        "reference/engines.md": engines_page(),
         "reference/metrics.md": metrics_page(),
         "decisions/README.md": decisions_page(),
     }

@@ -83,10 +83,13 @@ def _elsewhere(project: Project, params: dict[str, str], given: argparse.Namespa
         raise
     finally:
         teller.close()
+    state = tracked.state_of(project, run)
     if given.json:
-        show.as_json(run_as_json(done))
+        show.as_json({**run_as_json(done), "mlflow": state._asdict() if state else None})
     else:
         _conclude(project, done)
+        if state is not None:
+            tell_mlflow(state, wait=True)
         if done.error:
             show.note(f"error: {done.error}\n  → charkha runs {run}")
     return DONE if done.status == "finished" else YOU

@@ -88,7 +88,7 @@ def _all(project: Project, given: argparse.Namespace) -> int:
     except CharkhaError as e:
         show.note(f"error: {e}")
     except KeyboardInterrupt:
-        given.status = "interrupted"
+        open_board(project, given.run).keep("stopped", {"by": "a signal"})
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # whoever asks again gets what it asks for
     return _finish(project, given)
@@ -103,7 +103,7 @@ def _count(project: Project, given: argparse.Namespace) -> int:
 
 
 def _finish(project: Project, given: argparse.Namespace) -> int:
-    done = tracked.conclude(project, given.run, given.status)
+    done = tracked.conclude(project, given.run)
     if given.json:
         show.as_json(run_as_json(done))
     else:
@@ -161,12 +161,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_workers(run)
     counting = _subcommand(among, "count", "print the elements of a fan-out: [0, 1, 2]")
     counting.add_argument("--step", metavar="NAME", required=True)
-    finish = _subcommand(among, "finish", "end a run: write its journal, and fill MLflow")
-    finish.add_argument("--status", choices=["interrupted"], help="told from its steps without it")
+    _subcommand(among, "finish", "end a run: write its journal, and fill MLflow")
     whole = _subcommand(among, "all", "begin a run, perform all its steps, end it", required=False)
     _add_beginning(whole)
     _add_workers(whole)
-    whole.set_defaults(shape=None, element=None, attempt=None, status=None)
+    whole.set_defaults(shape=None, element=None, attempt=None)
     return made
 
 

@@ -60,15 +60,19 @@ def run(
     return done
 
 
-def conclude(project: Project, run: str, status: str | None = None) -> Run:
+def conclude(project: Project, run: str) -> Run:
     """End a run whose tasks an engine started, and wait until MLflow has it."""
-    done = tasks.conclude(project, run, status)
-    if tracker.lent_run() or any(step.how == "ran" for step in done.steps.values()):
+    done = tasks.conclude(project, run)
+    if tracker.lent_run() or any(step.attempts for step in done.steps.values()):
         tracker.start(project, run)
-    if tracker.is_tracked(project, run):
-        board = open_board(project, run)
-        board.keep("mlflow", tracker.wait(project, run)._asdict())
+        open_board(project, run).keep("mlflow", tracker.wait(project, run)._asdict())
     return done
+
+
+def state_of(project: Project, run: str) -> tracker.TrackingState | None:
+    """Return what MLflow made of a run on another engine; None where it brought it nothing."""
+    kept = open_board(project, run).kept("mlflow")
+    return tracker.TrackingState(**kept) if kept else None  # type: ignore[arg-type]
 
 
 class _Starter:

@@ -29,13 +29,13 @@ class Line(NamedTuple):
 
 
 class Journal:
-    """Writes the events of one run; a Listener. The run is a new one, if none is named."""
+    """Writes the events of one run; a Listener."""
 
-    def __init__(self, runs: Path, run: str | None = None) -> None:
-        self.run = run or new_id()
+    def __init__(self, runs: Path) -> None:
+        self.run = new_id()
         self.folder = runs / self.run
         try:
-            os.makedirs(self.folder, exist_ok=run is not None)
+            os.makedirs(self.folder)
             self._lock = open_lock(self.folder / "lock")
             self._file = os.open(
                 self.folder / "journal.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644
@@ -45,12 +45,8 @@ class Journal:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def __call__(self, event: Event) -> None:
-        self.write(Line(round(time.time(), 6), event))
-
-    def write(self, line: Line) -> None:
-        """Append an event that happened when the line says."""
         try:
-            os.write(self._file, as_bytes(line) + b"\n")
+            os.write(self._file, as_bytes(Line(round(time.time(), 6), event)) + b"\n")
         except OSError as e:
             raise refused(e, str(self.folder / "journal.jsonl")) from e
 

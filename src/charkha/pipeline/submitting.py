@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -69,18 +70,19 @@ def follow(project: Project, run: str, listeners: Iterable[Listener] = ()) -> Ru
             if (text := repr(line)) not in seen:
                 seen.add(text)
                 bus.emit(line.event)
-        if end := board.ended() or (_ended(project, run, state) if state.status in ENDED else None):
+        if state.status in ENDED:
             break
         time.sleep(_POLL_S)
-    bus.emit(end.event)
+    bus.emit(_ended(project, run, state).event)
     return told
 
 
 def cancel(project: Project, run: str) -> Run:
-    """Have the engine stop a run; say that a person did."""
+    """Have the engine stop a run, and end it as interrupted."""
     engine, handle = _engine_of(project, run)
+    open_board(project, run).keep("stopped", {"by": os.environ.get("USER") or str(os.getuid())})
     engine.cancel(handle)
-    return conclude(project, run, "interrupted")
+    return conclude(project, run)
 
 
 def look(project: Project, run: str) -> Run:
@@ -96,7 +98,7 @@ def look(project: Project, run: str) -> Run:
     for line in lines:
         tell(told, line.event)
     if told.status != "running":
-        return told
+        return conclude(project, run)  # its journal, for the next time
     told.seconds = time.time() - told.started_at
     try:
         engine, handle = _engine_of(project, run)
@@ -104,21 +106,23 @@ def look(project: Project, run: str) -> Run:
     except CharkhaError as e:
         told.notices.append(f"how far it is, is not known: {e.what}")
         return told
-    if state.status in ENDED and (end := _ended(project, run, state)):
-        tell(told, end.event)
+    if state.status in ENDED:
+        tell(told, _ended(project, run, state).event)
     return told
 
 
-def _ended(project: Project, run: str, state: EngineState) -> Line | None:
-    """Return how a run ended whose engine says that it has; wait for its last task to say so."""
+def _ended(project: Project, run: str, state: EngineState) -> Line:
+    """Return how a run ended whose engine says that it has; its last task may still be telling."""
     board = open_board(project, run)
-    until = time.monotonic() + (_GRACE_S if state.status == "finished" else 1.0)
-    while board.ended() is None and time.monotonic() < until:
-        time.sleep(_POLL_S)
-    if board.ended() is None:
-        stopped = "interrupted" if state.status == "interrupted" else None
-        conclude(project, run, stopped, because=state.because)
-    return board.ended()
+    until = time.monotonic() + (_GRACE_S if state.status == "finished" else 0.0)
+    while (end := board.ended()) is None:
+        if time.monotonic() > until:
+            if state.status == "interrupted":
+                board.keep("stopped", {"by": board.opening().engine})
+            conclude(project, run, because=state.because)
+        else:
+            time.sleep(_POLL_S)
+    return end
 
 
 def _keep(project: Project, run: str, engine: str, handle: Handle | None) -> None:

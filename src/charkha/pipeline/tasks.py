@@ -7,9 +7,12 @@ started again: a run is begun once, a step that is done is found in the cache, a
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charkha.data.blobs.local import refused
 from charkha.definition import nearest
 from charkha.errors import NotFound, ProjectError, UserError
 from charkha.events import Bus, Event, Listener, RunFinished, StepFinished, StepStarted
@@ -18,7 +21,7 @@ from charkha.pipeline.artifacts import Artifact
 from charkha.pipeline.boards import Board, Opening, open_board
 from charkha.pipeline.engines.local import LocalEngine, Part
 from charkha.pipeline.graph import Graph
-from charkha.pipeline.journal import Journal
+from charkha.pipeline.journal import as_bytes
 from charkha.pipeline.memory import FileMemory, SharedMemory
 from charkha.pipeline.parameters import parsed
 from charkha.pipeline.plans import shape_of
@@ -155,38 +158,34 @@ def outputs_of(board: Board, graph: Graph, step: str, artifacts: Artifacts) -> O
     return {output: [finished[name][output] for name in names] for output in node.outputs}
 
 
-def conclude(
-    project: Project, run: str, status: str | None = None, *, because: str | None = None
-) -> Run:
-    """End a run and write its journal here; say what became of it, as `charkha runs` will.
+def conclude(project: Project, run: str, *, because: str | None = None) -> Run:
+    """End a run, where nobody has done so before, and write its journal here.
 
-    Args:
-        project: as this machine has it.
-        run: its id.
-        status: "interrupted" where a person ended it; told from its steps without it.
-        because: what the engine says of a run that it has given up before a step could say it.
+    How it ended is told from its steps; where some are left over, and a person had it stopped
+    (`Board.keep("stopped", …)`), it was interrupted. `because` is what the engine says of one that
+    it has given up before a step could say so.
     """
     board = open_board(project, run)
     opening = board.opening()
     if board.ended() is None:
-        board.end(_ending(project, board, opening, status, because))
+        board.end(_ending(project, board, opening, because))
     folder = project.state / "runs" / run
-    lines = board.lines()
-    if not (folder / "journal.jsonl").exists() or read_run(run, project).status == "crashed":
-        (folder / "journal.jsonl").unlink(missing_ok=True)
-        journal = Journal(project.state / "runs", run)
-        try:
-            (folder / "graph.json").write_text(json.dumps(opening.graph.as_json()))
-            for line in lines:
-                journal.write(line)
-        finally:
-            journal.close()
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "graph.json", json.dumps(opening.graph.as_json()).encode())
+    _write(folder / "journal.jsonl", b"".join(as_bytes(line) + b"\n" for line in board.lines()))
     return read_run(run, project)
 
 
-def _ending(
-    project: Project, board: Board, opening: Opening, status: str | None, because: str | None
-) -> RunFinished:
+def _write(file: Path, data: bytes) -> None:
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(file)
+    except OSError as e:
+        raise refused(e, str(file)) from e
+
+
+def _ending(project: Project, board: Board, opening: Opening, because: str | None) -> RunFinished:
     """Return how a run ended, as its steps tell it."""
     told = Run(board.run, project.state / "runs" / board.run, project)
     last_at = opening.at
@@ -194,14 +193,14 @@ def _ending(
         tell(told, line.event)
         last_at = line.at
     seconds = round(last_at - opening.at, 6)
-    if status is not None:
-        return RunFinished(status, seconds, f"stopped in {opening.engine}")
     if failed := next((s for s in told.steps.values() if s.how == "failed"), None):
         return RunFinished("failed", seconds, f"step {failed.name!r} failed: {failed.error}")
     try:
         for step in opening.graph.order():
             outputs_of(board, opening.graph, step, open_artifacts(project))
     except UserError as e:
+        if board.kept("stopped") is not None:
+            return RunFinished("interrupted", seconds, f"stopped in {opening.engine}")
         begun = [s.name for s in told.steps.values() if s.how == "running"]
         unsaid = f"{opening.engine}: {because}" if because else e.what
         why = f"the process of step {begun[0]!r} ended without a word" if begun else unsaid

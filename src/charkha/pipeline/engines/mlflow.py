@@ -25,7 +25,6 @@ _HEAD = """\
 # Pipeline {plan.pipeline} of {plan.project}, {what}.
 # Written by `charkha render mlflow`, which leaves it alone once somebody has changed it. sha256:
 """
-_OTHER = "take it out, or use another engine"
 _TAKEN = ("yes", "no", "on", "off")  # for truth, by readers of YAML
 
 
@@ -36,9 +35,9 @@ class MlflowEngine:
         retries="task",
         timeout="task",
         fan_out="task",
-        cpu=Cannot(because="holds nobody to it", instead=_OTHER),
-        memory=Cannot(because="holds nobody to it", instead=_OTHER),
-        gpu=Cannot(because="hands out none", instead=_OTHER),
+        cpu=Cannot(because="holds nobody to it", instead="take cpu= out, or use another engine"),
+        memory=Cannot(because="holds nobody to it", instead="take memory= out, or use another one"),
+        gpu=Cannot(because="hands out none", instead="take gpu= out, or use another engine"),
         schedule=Cannot(
             because="has no scheduler", instead="have cron type `mlflow run`, or use airflow"
         ),
@@ -154,6 +153,6 @@ def _artifacts(tracking: TrackingSettings) -> str:
 
 
 if TYPE_CHECKING:
+    from typing import cast
 
-    def _fits(project: Project) -> Engine:
-        return MlflowEngine(project)
+    _: Engine = MlflowEngine(cast("Project", None))
