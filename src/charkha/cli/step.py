@@ -16,6 +16,7 @@ from charkha.cli.stories import run_as_json
 from charkha.cli.telling import Teller
 from charkha.errors import DONE, YOU, CharkhaError
 from charkha.models import tracked, tracker
+from charkha.models.kubeflow import write_outputs
 from charkha.pipeline import tasks
 from charkha.pipeline.boards import open_board
 from charkha.pipeline.journal import new_id
@@ -104,6 +105,8 @@ def _count(project: Project, given: argparse.Namespace) -> int:
 
 def _finish(project: Project, given: argparse.Namespace) -> int:
     done = tracked.conclude(project, given.run)
+    if given.kubeflow:
+        write_outputs(project, given.run, given.kubeflow)
     if given.json:
         show.as_json(run_as_json(done))
     else:
@@ -161,11 +164,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_workers(run)
     counting = _subcommand(among, "count", "print the elements of a fan-out: [0, 1, 2]")
     counting.add_argument("--step", metavar="NAME", required=True)
-    _subcommand(among, "finish", "end a run: write its journal, and fill MLflow")
+    finish = _subcommand(among, "finish", "end a run: write its journal, and fill MLflow")
+    finish.add_argument(
+        "--kubeflow", metavar="JSON", help="{{$}} of a task of Kubeflow: where its outputs go"
+    )
     whole = _subcommand(among, "all", "begin a run, perform all its steps, end it", required=False)
     _add_beginning(whole)
     _add_workers(whole)
-    whole.set_defaults(shape=None, element=None, attempt=None)
+    whole.set_defaults(shape=None, element=None, attempt=None, kubeflow=None)
     return made
 
 

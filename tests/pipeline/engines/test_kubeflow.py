@@ -31,6 +31,13 @@ from charkha.project import open_project
 GOLDEN = Path(__file__).parent / "golden" / "kubeflow"
 IMAGE = "registry.example.org/parity:1"
 
+MEASURED = """
+
+@step(outputs=("metrics",))
+def measured(squares: list) -> dict[str, float]:
+    return {"sum": sum(squares), "most": max(squares)}
+"""
+
 
 class TestKubeflow(EngineContract):
     name = "kubeflow"
@@ -105,6 +112,9 @@ class TestKubeflow(EngineContract):
         assert "image =" in str(refused.value.fix)
 
     def test_a_run_that_kubeflow_begins_by_itself_has_kubeflows_id(self, project):
+        entry = project.root / project.pipeline.entry
+        called = entry.read_text().replace("    slow(", "    measured(squares)\n    slow(")
+        entry.write_text(called + MEASURED)
         file = project.root / "kubeflow.yaml"
         (text,) = open_engine(project, "kubeflow").compile(planned(project)).values()
         file.write_text(text)
@@ -120,6 +130,9 @@ class TestKubeflow(EngineContract):
         assert done.returncode == 0, done.stdout + done.stderr
         [made] = list_runs(project)
         assert (made.status, made.steps["shaky"].attempts) == ("finished", 2)
+        [file] = (project.root / "kubeflow").rglob("finish/executor_output.json")
+        [metrics] = json.loads(file.read_text())["artifacts"]["metrics"]["artifacts"]
+        assert metrics["metadata"] == {"sum": 6.5, "most": 4.5}
         assert digests(made) == digests(run(project=project))
 
     def test_a_server_gets_the_file_our_runs_id_and_the_settings(

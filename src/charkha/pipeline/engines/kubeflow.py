@@ -93,6 +93,6 @@ def _kfp(part: str) -> Any:
 
 
 if TYPE_CHECKING:
-    from typing import cast
 
-    _: Engine = KubeflowEngine(cast("Project", None))
+    def _fits(project: Project) -> None:
+        _: Engine = KubeflowEngine(project)

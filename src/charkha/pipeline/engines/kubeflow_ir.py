@@ -36,6 +36,7 @@ _TYPES = {
 _CHANNEL = "pipelinechannel--"  # before the name of what comes from outside a group of tasks
 _OUTPUT = "Output"  # the one name that kfp.local finds what a loop is over by
 _JOB = "{{$.pipeline_job_uuid}}"
+_REGISTERS = "charkha.models.register:judge"  # the step after which a model has a version
 _COUNT = 'mkdir -p "$(dirname "$0")" && "$@" > "$0"'  # a word of Kubeflow's is a file of ours
 Json = dict[str, Any]
 
@@ -141,7 +142,19 @@ class _Document:
 
     def _finish(self) -> Json:
         types = {"status": "TASK_FINAL_STATUS"}  # by which Kubeflow knows an exit handler
-        self._add("finish", self._plan.command("step", "finish", *_RUNS), types)
+        self._add(
+            "finish", self._plan.command("step", "finish", *_RUNS, "--kubeflow", "{{$}}"), types
+        )
+        functions = {node.function for node in self._plan.graph.nodes.values()}
+        shown = ["Metrics", *(["Model"] if _REGISTERS in functions else [])]
+        self._components["comp-finish"]["outputDefinitions"] = {
+            "artifacts": {
+                kind.lower(): {
+                    "artifactType": {"schemaTitle": f"system.{kind}", "schemaVersion": "0.0.1"}
+                }
+                for kind in shown
+            }
+        }
         given = {"status": {"taskFinalStatus": {"producerTask": "steps"}}}
         made = self._task("finish", "finish", ["steps"], None, given)
         made["inputs"]["parameters"]["run"] = {"componentInputParameter": RUN}

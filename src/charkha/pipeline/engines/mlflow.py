@@ -153,6 +153,6 @@ def _artifacts(tracking: TrackingSettings) -> str:
 
 
 if TYPE_CHECKING:
-    from typing import cast
 
-    _: Engine = MlflowEngine(cast("Project", None))
+    def _fits(project: Project) -> None:
+        _: Engine = MlflowEngine(project)
