@@ -66,6 +66,20 @@ class TestKubeflow(EngineContract):
             "seconds": "Float",
         }
 
+    def test_it_is_what_kubeflows_own_compiler_makes_of_the_same_pipeline(self, project):
+        (text,) = open_engine(project, "kubeflow").compile(planned(project)).values()
+        by_hand = project.root / "by_hand.yaml"
+        source = Path(__file__).with_name("kubeflow_by_hand.py")
+        code = (
+            "import warnings; warnings.simplefilter('ignore')\n"
+            "import runpy, sys\nfrom kfp import compiler\n"
+            "made = runpy.run_path(sys.argv[1])['parity']\n"
+            "compiler.Compiler().compile(made, sys.argv[2])"
+        )
+        subprocess.run([sys.executable, "-c", code, source, by_hand], check=True)
+        shaped = by_hand.read_text().replace("SHAPE", planned(project).shape)
+        assert story(parsed(text)) == story(parsed(shaped))
+
     def test_no_task_is_cached_by_kubeflow(self, project):
         (text,) = open_engine(project, "kubeflow").compile(planned(project)).values()
         spec = parsed(text)
@@ -193,6 +207,59 @@ def test_five_hundred_steps_are_compiled_in_one_pass(tmp_path):
 def parsed(text):
     """Return what Kubeflow's own parser makes of a file; it refuses fields that it does not know."""
     return json_format.ParseDict(yaml.safe_load(text), pipeline_spec_pb2.PipelineSpec())
+
+
+def story(spec):
+    """Return what happens in a pipeline by the titles of its tasks, whatever its parts are called."""
+    told = json_format.MessageToDict(spec)
+    root = told["root"]
+    inputs = root["inputDefinitions"]["parameters"]
+    for given in inputs.values():
+        given.pop("description", None)
+    return {"inputs": inputs, **_dag(told, root["dag"])}
+
+
+def _dag(told, dag):
+    titles = {name: task["taskInfo"]["name"] for name, task in dag["tasks"].items()}
+    return {titles[name]: _told(told, task, titles) for name, task in dag["tasks"].items()}
+
+
+def _told(told, task, titles):
+    component = told["components"][task["componentRef"]["name"]]
+    inputs = task.get("inputs", {}).get("parameters", {})
+    told_of = {
+        "after": sorted(titles[name] for name in task.get("dependentTasks", ())),
+        "caching": task.get("cachingOptions", {}).get("enableCache", False),
+        "retries": {k: v for k, v in task.get("retryPolicy", {}).items() if "Max" not in k},
+        "when": task.get("triggerPolicy"),
+        "loop": "parameterIterator" in task,
+        "inputs": {_plain(name): _source(given, titles) for name, given in inputs.items()},
+        "leaves": component.get("outputDefinitions", {}).get("artifacts"),
+    }
+    if "dag" in component:
+        return {**told_of, "does": _dag(told, component["dag"])}
+    container = told["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
+    words = [word.replace("'elements'", "'Output'") for word in container["args"]]
+    types = component["inputDefinitions"]["parameters"]
+    return {**told_of, "does": [container["image"], *container["command"], *words], "types": types}
+
+
+def _source(given, titles):
+    if "componentInputParameter" in given:
+        return _plain(given["componentInputParameter"])
+    if "taskOutputParameter" in given:
+        return titles[given["taskOutputParameter"]["producerTask"]]
+    if "taskFinalStatus" in given:
+        return titles[given["taskFinalStatus"]["producerTask"]]
+    return given["runtimeValue"]["constant"]
+
+
+def _plain(name):
+    """Return the name of an input without what kfp's compiler makes of whose output it is."""
+    name = name.removeprefix("pipelinechannel--")
+    if name.endswith("-loop-item"):
+        return "an element"
+    return "the elements" if name.endswith(("-elements", "-Output")) else name
 
 
 def asking(made, step, **asked):

@@ -145,6 +145,9 @@ class _Document:
         self._add(
             "finish", self._plan.command("step", "finish", *_RUNS, "--kubeflow", "{{$}}"), types
         )
+        self._components["comp-finish"]["inputDefinitions"]["parameters"]["status"][
+            "isOptional"
+        ] = True
         functions = {node.function for node in self._plan.graph.nodes.values()}
         shown = ["Metrics", *(["Model"] if _REGISTERS in functions else [])]
         self._components["comp-finish"]["outputDefinitions"] = {
