@@ -28,6 +28,7 @@ HEAVY = [
     "dvc",
     "duckdb",
     "fastapi",
+    "kfp",
     "lightgbm",
     "matplotlib",
     "mlflow",
