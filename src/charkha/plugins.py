@@ -27,6 +27,8 @@ SHIPPED: dict[str, dict[str, tuple[str, str | None]]] = {
     "engines": {
         "airflow": ("charkha.pipeline.engines.airflow:AirflowEngine", None),
         "dvc": ("charkha.pipeline.engines.dvc:DvcEngine", "dvc"),
+        "kubeflow": ("charkha.pipeline.engines.kubeflow:KubeflowEngine", "kubeflow"),
+        "mlflow": ("charkha.pipeline.engines.mlflow:MlflowEngine", "mlflow"),
         "shell": ("charkha.pipeline.engines.shell:ShellEngine", None),
     },
     "flavours": {

@@ -91,6 +91,35 @@ class AirflowSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KubeflowSettings:
+    """The Kubeflow Pipelines of `charkha run --on kubeflow`, and what its tasks run in."""
+
+    image: str | None = setting(
+        "image of the tasks: the project in its working folder, with Charkha installed", None
+    )
+    host: str | None = setting(
+        "its address, such as `https://kubeflow.example.org/pipeline`; without it the pipeline runs "
+        "on this machine, by `kfp.local`",
+        None,
+    )
+    namespace: str | None = setting("of the runs, where Kubeflow has several users", None)
+    experiment: str = setting("Kubeflow's experiment for the runs", "", project_name=True)
+    service_account: str | None = setting("of Kubernetes, as which the tasks run", None)
+    token: str | None = setting(
+        "that Kubeflow asks for; without it kfp's own chain", None, secret=True
+    )
+    accelerator: str = setting("what `gpu=1` of a step asks Kubernetes for", "nvidia.com/gpu")
+
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of an address that is none."""
+        if str(given.get("host", "http://")).startswith(("http://", "https://")):
+            return None
+        what = "Kubeflow is asked over HTTP, and this is no address of that kind"
+        return "host", what, 'host = "https://kubeflow.example.org/pipeline"'
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """Where datasets lie here, and where DVC keeps their versions."""
 
@@ -590,6 +619,7 @@ class Project:
     allow_pickle: bool = setting("keep values that no codec knows as pickles", False)
     pipeline: PipelineSettings
     airflow: AirflowSettings
+    kubeflow: KubeflowSettings
     data: DataSettings
     dvc: DvcSettings
     blobs: BlobSettings
@@ -615,6 +645,7 @@ SECTIONS: dict[str, type] = {
     "project": Project,
     "pipeline": PipelineSettings,
     "airflow": AirflowSettings,
+    "kubeflow": KubeflowSettings,
     "data": DataSettings,
     "dvc": DvcSettings,
     "blobs": BlobSettings,

@@ -1,5 +1,9 @@
 """Twins of many kinds of models: kept where they agree, and the reason where they do not."""
 
+import os
+import subprocess
+import sys
+
 import lightgbm
 import numpy as np
 import pandas as pd
@@ -172,6 +176,39 @@ def test_a_label_that_differs_is_no_agreement_unless_it_was_a_tie():
 
     assert difference(said("a", "a"), said("b", "a")) == 0
     assert difference(said("a", "a"), said("a", "b")) == float("inf")
+
+
+CONVERTED = """
+import hashlib, warnings
+import pandas as pd
+from sklearn.linear_model import LinearRegression
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.compose import make_column_transformer
+from sklearn.pipeline import make_pipeline
+from charkha.models.signature import infer_columns
+from charkha.models.skl2onnx import conversions
+
+rows = pd.DataFrame({"place": ["north", "south"] * 4, "area": [float(i) for i in range(8)]})
+encoder = make_column_transformer((OneHotEncoder(), ["place"]), remainder="passthrough")
+model = make_pipeline(encoder, LinearRegression()).fit(rows, rows["area"])
+print(*(hashlib.sha256(way()).hexdigest() for way in conversions(model, infer_columns(rows, list(rows)))))
+"""
+
+
+def test_a_model_has_the_same_twin_whatever_the_hashes_of_texts_are():
+    """They order the library's sets: seeds 1 and 3 did so differently."""
+    told = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", CONVERTED],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "3")
+    ]
+    assert told[0] == told[1]
+    assert len(told[0].split()) == 3
 
 
 def test_bytes_that_are_no_twin_are_damage():

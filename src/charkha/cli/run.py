@@ -89,7 +89,7 @@ def _elsewhere(project: Project, params: dict[str, str], given: argparse.Namespa
     else:
         _conclude(project, done)
         if state is not None:
-            _tell(state, wait=True)
+            tell_mlflow(state, wait=True)
         if done.error:
             show.note(f"error: {done.error}\n  → charkha runs {run}")
     return DONE if done.status == "finished" else YOU
@@ -133,11 +133,12 @@ def _tracking(
     else:
         state = tracker.read_state(project, done.id)
     if not quiet:
-        _tell(state, wait=wait)
+        tell_mlflow(state, wait=wait)
     return state
 
 
-def _tell(state: tracker.TrackingState, *, wait: bool) -> None:
+def tell_mlflow(state: tracker.TrackingState, *, wait: bool) -> None:
+    """Say what MLflow has of a run, and where."""
     for version in state.versions:
         alias = f" → {version['alias']}" if version.get("alias") else ""
         print(f"model {version['name']} version {version['version']}{alias}")

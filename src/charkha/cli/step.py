@@ -14,19 +14,22 @@ from typing import TYPE_CHECKING, NoReturn
 
 from charkha.cli import show
 from charkha.cli.arguments import count, parser, subcommand, subcommands
-from charkha.cli.run import pair
+from charkha.cli.run import pair, tell_mlflow
 from charkha.cli.stories import run_as_json
 from charkha.cli.telling import Teller
 from charkha.errors import DONE, YOU, CharkhaError
-from charkha.models import tracked
+from charkha.models import tracked, tracker
+from charkha.models.kubeflow import write_outputs
 from charkha.pipeline import submitting, tasks
 from charkha.pipeline.boards import open_board
+from charkha.pipeline.journal import new_id
 from charkha.pipeline.reproducing import Reproduction
 from charkha.pipeline.runs import open_artifacts
 from charkha.project import open_project
 
 if TYPE_CHECKING:
     from charkha.cli.arguments import Subcommands
+    from charkha.pipeline.boards import Opening
     from charkha.project import Project
 
 _UNFIT = re.compile(
@@ -38,17 +41,16 @@ def main(arguments: list[str]) -> int:
     """Run one `charkha step …` command line; return the exit code."""
     asked = _parser()
     given = asked.parse_args(arguments)
-    if given.run is None and getattr(given, "outputs", None) is None:
+    if given.action != "all" and given.run is None and getattr(given, "outputs", None) is None:
         asked.error("--run says which run; for DVC, --outputs in which folder")
     signal.signal(signal.SIGTERM, _interrupted)  # how most engines stop a task
     project = open_project(environment=given.env)
-    act = {"start": _start, "run": _run, "count": _count, "finish": _finish}[given.action]
-    return act(project, given)
+    act = {"start": _start, "run": _run, "count": _count, "finish": _finish, "all": _all}
+    return act[given.action](project, given)
 
 
 def _start(project: Project, given: argparse.Namespace) -> int:
-    params = {**given.params, **dict(pair(text) for text in given.param)}
-    opening = tasks.begin(project, given.run, params, engine=given.engine, shape=given.shape)
+    opening = _begin(project, given)
     if given.found:
         handle = dict(pair(text) for text in given.found)
         submitting.found(project, given.run, given.engine, handle)
@@ -59,29 +61,53 @@ def _start(project: Project, given: argparse.Namespace) -> int:
     return DONE
 
 
+def _begin(project: Project, given: argparse.Namespace) -> Opening:
+    params = {**given.params, **dict(pair(text) for text in given.param)}
+    return tasks.begin(project, given.run, params, engine=given.engine, shape=given.shape)
+
+
 def _run(project: Project, given: argparse.Namespace) -> int:
+    run = _perform(project, given)
+    if given.json:
+        show.as_json({"run": run, "steps": given.step})
+    return DONE
+
+
+def _perform(project: Project, given: argparse.Namespace) -> str | None:
+    """Perform what is asked for; return the run, None where there was no news for one."""
     with ExitStack() as stack:
         if given.json:
             stack.enter_context(redirect_stdout(sys.stderr))  # what steps print is no JSON
         teller = Teller(project, explain=True, quiet=given.json)
         stack.callback(teller.close)
         if given.outputs:
-            run = _reproduce(project, given, teller)
-        else:
-            run = given.run
-            tasks.perform(
-                project,
-                run,
-                given.step,
-                element=given.element,
-                attempt=given.attempt,
-                workers=given.workers,
-                listeners=[teller],
-                contexts=tracked.CONTEXTS,
-            )
-    if given.json:
-        show.as_json({"run": run, "steps": given.step})
-    return DONE
+            return _reproduce(project, given, teller)
+        tasks.perform(
+            project,
+            given.run,
+            given.step,
+            element=given.element,
+            attempt=given.attempt,
+            workers=given.workers,
+            listeners=[teller],
+            contexts=tracked.CONTEXTS,
+        )
+    run: str = given.run
+    return run
+
+
+def _all(project: Project, given: argparse.Namespace) -> int:
+    given.run = given.run or new_id()
+    given.step = list(_begin(project, given).graph.nodes)
+    try:
+        _perform(project, given)
+    except CharkhaError as e:
+        show.note(f"error: {e}")
+    except KeyboardInterrupt:
+        open_board(project, given.run).keep("stopped", {"by": "a signal"})
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # whoever asks again gets what it asks for
+    return _finish(project, given)
 
 
 def _reproduce(project: Project, given: argparse.Namespace, teller: Teller) -> str | None:
@@ -126,10 +152,14 @@ def _finish(project: Project, given: argparse.Namespace) -> int:
             return DONE  # whoever has begun it ends it, when DVC has ended
         news = not made.run.driven
     done = tracked.conclude(project, run, because=given.because, news=news)
+    if given.kubeflow:
+        write_outputs(project, run, given.kubeflow)
     if given.json:
         show.as_json(run_as_json(done))
     else:
         print(f"{done.status}: run {done.id}{f', {done.error}' if done.error else ''}")
+        if (state := tracker.read_state(project, done.id)).run_id:
+            tell_mlflow(state, wait=True)
     return DONE if done.status == "finished" else YOU
 
 
@@ -139,7 +169,24 @@ def _interrupted(*_: object) -> NoReturn:
 
 def _id(text: str) -> str:
     """Make a run's id of an engine's own."""
-    return _UNFIT.sub("-", text).strip("-.") or "run"
+    return text and (_UNFIT.sub("-", text).strip("-.") or "run")
+
+
+class _FirstRun(argparse.Action):
+    """Takes the first `--run` that is not empty: an engine's parameter, or else its own id."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        namespace.run = getattr(namespace, "run", None) or values
+
+
+def _attempt(text: str) -> int:
+    return 0 if text == "next" else count(text)
 
 
 def _params(text: str) -> dict[str, object]:
@@ -153,7 +200,6 @@ def _parser() -> argparse.ArgumentParser:
     made = parser("step", example="charkha step run --run 20261126-101500-001-ab12 --step fit")
     among = subcommands(made)
     start = _subcommand(among, "start", "begin a run, unless it was begun")
-    start.add_argument("--param", metavar="NAME=VALUE", action="append", default=[])
     start.add_argument(
         "--params", metavar="JSON", type=_params, default={}, help="an object with all of them"
     )
@@ -164,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="how the engine finds the run again; for `charkha runs`",
     )
-    start.add_argument("--engine", metavar="NAME", default="by hand", help="that starts the tasks")
+    _add_beginning(start)
     start.add_argument("--shape", metavar="DIGEST", help="of the steps that the engine knows")
     run = _subcommand(among, "run", "perform steps of a run, or find them done")
     run.add_argument(
@@ -174,16 +220,42 @@ def _parser() -> argparse.ArgumentParser:
         "--element", type=int, metavar="N", help="of a fan-out, from 0; all without it"
     )
     run.add_argument(
-        "--attempt", type=count, metavar="N", help="the engine repeats what fails; this is the Nth"
+        "--attempt",
+        type=_attempt,
+        metavar="N",
+        help="the engine repeats what fails; this is the Nth, or `next` where it does not count",
     )
-    run.add_argument("--workers", type=count, metavar="N", help="steps at the same time")
+    _add_workers(run)
     _add_place(run)
     counting = _subcommand(among, "count", "print the elements of a fan-out: [0, 1, 2]")
     counting.add_argument("--step", metavar="NAME", required=True)
     finish = _subcommand(among, "finish", "end a run: write its journal, and fill MLflow")
     finish.add_argument("--because", metavar="TEXT", help="why, where no step can say so")
+    finish.add_argument(
+        "--kubeflow", metavar="JSON", help="{{$}} of a task of Kubeflow: where its outputs go"
+    )
     _add_place(finish)
+    _add_whole(among)
     return made
+
+
+def _add_whole(among: Subcommands) -> None:
+    whole = _subcommand(among, "all", "begin a run, perform all its steps, end it")
+    _add_beginning(whole)
+    _add_workers(whole)
+    whole.set_defaults(
+        **dict.fromkeys(("shape", "element", "attempt", "kubeflow", "outputs", "because")),
+        params={},
+    )
+
+
+def _add_beginning(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--param", metavar="NAME=VALUE", action="append", default=[])
+    to.add_argument("--engine", metavar="NAME", default="by hand", help="that starts the tasks")
+
+
+def _add_workers(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--workers", type=count, metavar="N", help="steps at the same time")
 
 
 def _add_place(to: argparse.ArgumentParser) -> None:
@@ -197,5 +269,7 @@ def _add_place(to: argparse.ArgumentParser) -> None:
 
 def _subcommand(among: Subcommands, name: str, text: str) -> argparse.ArgumentParser:
     made = subcommand(among, name, text, example=f"charkha step {name} --run RUN")
-    made.add_argument("--run", metavar="ID", type=_id, help="the engine's or ours")
+    made.add_argument(
+        "--run", metavar="ID", type=_id, action=_FirstRun, help="the engine's or ours"
+    )
     return made

@@ -11,6 +11,7 @@ from charkha.models.mlflow_models import log_model
 from charkha.models.mlflow_runs import MlflowRun
 from charkha.models.recording import Judged, Opened, Record, Recording
 from charkha.models.registration import Registered, register
+from charkha.models.tracker import lent_run, read_state
 from charkha.pipeline.runs import open_artifacts
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def fill(project: Project, run: str, lines: Iterable[Line], reached: Callable[..
         CharkhaError: it can not be written, now or later.
     """
     recording = Recording(project, run, open_artifacts(project))
-    filler = _Filler(project, MlflowRun(project.tracking, recording.names), reached)
+    known = (read_state(project, run).run_id, lent_run())
+    filler = _Filler(project, MlflowRun(project.tracking, recording.names, known), reached)
     for line in lines:
         for record in recording.hear(line):
             filler.write(record)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _PAGE = 1000
 _RETRY = {"TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED"}
-_ABSENT = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
+ABSENT = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
 _SIGN_IN = {"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"}
 
 
@@ -150,7 +150,7 @@ def _ours(error: MlflowException, place: str) -> BackendError:
             f"MLflow at {place} does not answer: {said}",
             fix="start it, or correct [tracking] uri in charkha.toml",
         )
-    if error.error_code in _ABSENT:
+    if error.error_code in ABSENT:
         return NotFound(f"MLflow at {place}: {said}")
     if error.error_code in _SIGN_IN:
         return BackendError(

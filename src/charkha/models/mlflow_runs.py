@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from charkha.errors import BackendError, Bug
-from charkha.models.mlflow import connect, translated
+from charkha.models.mlflow import ABSENT, connect, translated
 from charkha.models.mlflow_captured import Logged, read_captured
 from charkha.models.recording import (
     Captured,
@@ -42,8 +42,11 @@ _VALUE = 6000
 class MlflowRun:
     """The run of one journal. Every method raises what `charkha.models.mlflow.translated` does."""
 
-    def __init__(self, tracking: TrackingSettings, names: Names) -> None:
-        self._tracking, self._names = tracking, names
+    def __init__(
+        self, tracking: TrackingSettings, names: Names, known: Sequence[str | None] = ()
+    ) -> None:
+        """Use a run of `known` if MLflow has one that is ours or free: one that it made itself."""
+        self._tracking, self._names, self._known = tracking, names, known
         self.client = connect(tracking.uri, tracking.endpoint_url)
         self._ids: tuple[str, str] | None = None
 
@@ -88,18 +91,15 @@ class MlflowRun:
                     assert_never(record)
 
     def _open(self, record: Opened) -> None:
-        experiment = self._experiment()
-        found = self.client.search_runs(
-            [experiment], filter_string=f"tags.`charkha.run` = '{record.run}'", max_results=1
-        )
-        if found:
-            self._ids = experiment, found[0].info.run_id
+        params = record.params
+        if lent := self._lent(record.run):
+            self._ids = lent.info.experiment_id, lent.info.run_id
+            # What MLflow says of itself stays: the project's name, and parameters as they were typed.
+            self._log(tags={k: v for k, v in record.tags.items() if not k.startswith("mlflow.")})
+            params = {k: v for k, v in params.items() if k not in lent.data.params}
         else:
-            made = self.client.create_run(
-                experiment, record.at_ms, record.tags, run_name=record.tags["mlflow.runName"]
-            )
-            self._ids = experiment, made.info.run_id
-        self._log(params=record.params)
+            self._ids = self._found_or_made(record)
+        self._log(params=params)
         if record.datasets:
             inputs = [
                 DatasetInput(
@@ -109,6 +109,32 @@ class MlflowRun:
                 for use in record.datasets
             ]
             self.client.log_inputs(self.run_id, inputs)
+
+    def _lent(self, run: str) -> Run | None:
+        """Return the run that `mlflow run` has made for this one; None where there is none."""
+        for known in filter(None, self._known):
+            try:
+                found = self.client.get_run(known)
+            except MlflowException as e:
+                if e.error_code not in ABSENT:
+                    raise
+                continue  # that MLflow was another one
+            owner = found.data.tags.get("charkha.run")
+            if owner == run or (owner is None and found.info.status == "RUNNING"):
+                return found
+        return None
+
+    def _found_or_made(self, record: Opened) -> tuple[str, str]:
+        experiment = self._experiment()
+        found = self.client.search_runs(
+            [experiment], filter_string=f"tags.`charkha.run` = '{record.run}'", max_results=1
+        )
+        if found:
+            return experiment, found[0].info.run_id
+        made = self.client.create_run(
+            experiment, record.at_ms, record.tags, run_name=record.tags["mlflow.runName"]
+        )
+        return experiment, made.info.run_id
 
     def _experiment(self) -> str:
         name = self._tracking.experiment

@@ -70,7 +70,7 @@ def conclude(project: Project, run: str, *, because: str | None = None, news: bo
         news: whether MLflow may lack something though no step ran.
     """
     done = tasks.conclude(project, run, because=because)
-    if news or any(step.attempts for step in done.steps.values()):
+    if news or tracker.lent_run() or any(step.attempts for step in done.steps.values()):
         tracker.start(project, run)
         open_board(project, run).keep("mlflow", tracker.wait(project, run)._asdict())
     return done

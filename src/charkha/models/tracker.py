@@ -111,6 +111,11 @@ def unfinished(project: Project) -> list[str]:
         return []
 
 
+def lent_run() -> str | None:
+    """Return the run that MLflow has made for what `mlflow run` starts; None outside of it."""
+    return os.environ.get("MLFLOW_RUN_ID")
+
+
 def is_tracked(project: Project, run: str) -> bool:
     """Whether a tracker of this run is at work on this machine."""
     try:

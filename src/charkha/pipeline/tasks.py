@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from charkha.data.blobs.local import refused
 from charkha.definition import nearest
 from charkha.errors import NotFound, ProjectError, UserError
-from charkha.events import Bus, Event, Listener, RunFinished, StepFinished
+from charkha.events import Bus, Event, Listener, RunFinished, StepFinished, StepStarted
 from charkha.pipeline import loaded
 from charkha.pipeline.artifacts import Artifact
 from charkha.pipeline.boards import Board, Opening, open_board
@@ -95,7 +95,8 @@ def perform(
         run: its id.
         steps: those of one task, in any order.
         element: the only one of the step's fan-out, from 0; all of them without it.
-        attempt: from 1, where the engine begins another one by itself; tried here without it.
+        attempt: from 1, where the engine begins another one by itself; 0 where it does not say
+            which: one more than were begun. The step is tried again here without it.
         workers: how many processes may run steps or elements at the same time.
         listeners: called with every event.
         contexts: see `charkha.pipeline.run.run`.
@@ -111,6 +112,8 @@ def perform(
         (project.state / "runs" / run / "journal.jsonl").unlink(missing_ok=True)
     needed = {need for step in steps for need in graph.nodes[step].needs()} - set(steps)
     known = {step: outputs_of(board, graph, step, artifacts) for step in sorted(needed)}
+    if attempt == 0:
+        attempt = _begun(board, steps, element) + 1
     walk(
         project,
         run,
@@ -240,8 +243,8 @@ def _ending(project: Project, board: Board, opening: Opening, because: str | Non
         if board.kept("stopped") is not None:
             return RunFinished("interrupted", seconds, f"stopped in {opening.engine}")
         begun = [s.name for s in told.steps.values() if s.how == "running"]
-        why = because or e.what
-        why = f"the process of step {begun[0]!r} ended without a word" if begun else why
+        unsaid = f"{opening.engine}: {because}" if because else e.what
+        why = f"the process of step {begun[0]!r} ended without a word" if begun else unsaid
         return RunFinished("failed", seconds, why)
     return RunFinished("failed" if because else "finished", seconds, because)
 
@@ -252,6 +255,18 @@ def _teller(board: Board) -> Listener:
             board.post(step.partition("[")[0], event)
 
     return tell_board
+
+
+def _begun(board: Board, steps: Collection[str], element: int | None) -> int:
+    """Return how often the steps were begun in this run, that one which was so most often."""
+    begun: dict[str, int] = {}
+    for line in board.events(steps):
+        if isinstance(line.event, StepStarted):
+            begun[line.event.step] = begun.get(line.event.step, 0) + 1
+    if element is not None:
+        (step,) = steps
+        return begun.get(f"{step}[{element}]", 0)
+    return max(begun.values(), default=0)
 
 
 def check_steps(graph: Graph, steps: Collection[str], element: int | None = None) -> None:

@@ -90,5 +90,5 @@ def _line(words: list[str]) -> str:
 
 if TYPE_CHECKING:
 
-    def _fits(project: Project) -> Engine:
-        return ShellEngine(project)
+    def _fits(project: Project) -> None:
+        _: Engine = ShellEngine(project)
