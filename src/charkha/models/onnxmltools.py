@@ -39,6 +39,7 @@ def _convert(converter: Any, model: Any, width: int, **options: Any) -> bytes:
             target_opset=_OPSET,
             **options,
         )
+    converted.opset_import.sort(key=lambda opset: opset.domain)  # a set's order, else
     data: bytes = converted.SerializeToString()
     return data
 

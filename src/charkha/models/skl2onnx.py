@@ -72,6 +72,7 @@ def _convert(model: Any, columns: Sequence[Column], numbers: type) -> bytes:
             },
             custom_shape_calculators={SimpleImputer: _imputed_shape},
         )
+    converted.opset_import.sort(key=lambda opset: opset.domain)  # a set's order, else
     data: bytes = converted.SerializeToString()
     return data
 
