@@ -225,3 +225,35 @@ def test_columns_whose_names_are_no_identifiers_have_a_twin_as_well():
     twin = make_twin("sklearn", model, infer_columns(rows, list(rows.columns)), rows, said)
     assert twin.data is not None, twin.why
     assert twin.largest_difference == pytest.approx(0, abs=1e-4)
+
+
+TWINS = """
+import hashlib
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from charkha.models.signature import infer_columns
+from charkha.models.skl2onnx import conversions
+
+rows = pd.DataFrame({"area": [1.0, 2.0, 3.0, 4.0], "place": list("nsns")})
+encoded = make_column_transformer((OneHotEncoder(), ["place"]), ("passthrough", ["area"]))
+model = make_pipeline(encoded, LinearRegression()).fit(rows, rows["area"])
+columns = infer_columns(rows, list(rows.columns))
+print(*(hashlib.sha256(convert()).hexdigest() for convert in conversions(model, columns)))
+"""
+
+
+def test_a_model_is_converted_to_the_same_bytes_in_every_process():
+    told = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", TWINS],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "3", "4")
+    }
+    assert len(told) == 1

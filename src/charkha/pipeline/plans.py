@@ -171,7 +171,7 @@ def tasks_of(graph: Graph) -> dict[str, Task]:
     }
     needs = {name: tuple(sorted(before)) for name, before in waiting.items()}
     while waiting:
-        ready = [name for name, before in waiting.items() if not before - made.keys()]
+        ready = [name for name, before in waiting.items() if before <= made.keys()]
         if not ready:
             raise _round(waiting, members)
         for name in ready:
