@@ -1,5 +1,6 @@
 """The contract of engines on `mlflow run`, and how MLflow's run and ours are one."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -31,7 +32,7 @@ GOLDEN = Path(__file__).parent / "golden" / "mlflow"
 def schema(tmp_path_factory):
     """Return a database with MLflow's tables, which take 5 s to make."""
     path = tmp_path_factory.mktemp("schema") / "mlflow.db"
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.chdir(path.parent):  # where it makes mlruns/
         warnings.simplefilter("ignore")
         MlflowRegistry(f"sqlite:///{path}").versions()
     return path
@@ -127,7 +128,7 @@ def typed(project, *words, code=0, says=""):
 
 def runs_of(project):
     """Return all runs that MLflow has."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.chdir(project.root):
         warnings.simplefilter("ignore")
         client = MlflowClient(project.tracking.uri)
         return client.search_runs([e.experiment_id for e in client.search_experiments()])
