@@ -76,6 +76,7 @@ class Parameter:
         str  # "int" | "float" | "bool" | "str" | "list" | "dict", or "json" where none is declared
     )
     default: object  # as this project sets it
+    value: object  # of this plan, which may be a run's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,7 @@ def plan(pipeline: Pipeline[Any, Any], project: Project, params: Mapping[str, ob
         entry=project.pipeline.entry,
         graph=graph,
         tasks=tasks_of(graph),
-        parameters=tuple(_parameters(pipeline, usual)),
+        parameters=tuple(_parameters(pipeline, usual, given)),
         usual_shape=shape_of(graph if usual == given else pipeline.trace(usual, project)),
         schedule=project.pipeline.schedule,
         timezone=project.pipeline.timezone,
@@ -262,11 +263,13 @@ def _most(asked: Iterable[float | None]) -> Any:
     return max((amount for amount in asked if amount is not None), default=None)
 
 
-def _parameters(pipeline: Pipeline[Any, Any], given: Mapping[str, object]) -> Iterable[Parameter]:
+def _parameters(
+    pipeline: Pipeline[Any, Any], usual: Mapping[str, object], given: Mapping[str, object]
+) -> Iterable[Parameter]:
     types = get_type_hints(pipeline.function)
     for name in inspect.signature(pipeline.function).parameters:
         declared = types.get(name)
         if get_origin(declared) in (list, dict):  # list[int]
             declared = get_origin(declared)
         kind = declared.__name__ if isinstance(declared, type) else "json"
-        yield Parameter(name=name, type=kind, default=given[name])
+        yield Parameter(name=name, type=kind, default=usual[name], value=given[name])

@@ -268,7 +268,7 @@ def _last(plan: Plan) -> str:
 
 
 def _plain(parameter: Parameter) -> object:
-    value = parameter.default
+    value = parameter.value
     return list(value) if isinstance(value, tuple) else value
 
 

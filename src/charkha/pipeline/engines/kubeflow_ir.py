@@ -285,8 +285,8 @@ def _words(task: Task) -> Json:
 
 def _default(parameter: Parameter) -> object:
     if parameter.type != "json":
-        return parameter.default
-    value = parameter.default
+        return parameter.value
+    value = parameter.value
     return value if isinstance(value, str) and not _is_json(value) else json.dumps(value)
 
 

@@ -116,7 +116,7 @@ def _command(plan: Plan, run: str | None = None) -> str:
 
 def _shown(plan: Plan) -> list[Parameter]:
     """Return the parameters that a command line can give; another one keeps its value."""
-    return [one for one in plan.parameters if _is_plain(one.default)]
+    return [one for one in plan.parameters if _is_plain(one.value)]
 
 
 def _is_plain(value: object) -> bool:
@@ -129,7 +129,7 @@ def _is_plain(value: object) -> bool:
 
 def _text(parameter: Parameter) -> str:
     """Return its value as `--param` reads it."""
-    value = parameter.default
+    value = parameter.value
     if isinstance(value, str) and (parameter.type == "str" or not _is_json(value)):
         return value
     return json.dumps(value)
