@@ -57,7 +57,7 @@ def test_a_run_that_failed_goes_on_when_a_step_of_it_runs_again_and_ends_anew(pr
     assert "the database is down" in str(read_run("night", project).error)
     (project.root / "mended").touch()
     tasks.perform(project, "night", ["second"], attempt=2)
-    submitting._keep(project, "night", "shell", None)
+    submitting.keep(project, "night", "shell", None)
     assert read_run("night", project).status == "running"
     told = tasks.conclude(project, "night")
     assert (told.status, told.error, told.steps["second"].how) == ("finished", None, "ran")
@@ -82,7 +82,7 @@ def test_a_journal_that_another_end_has_outdated_is_written_anew(project):
 def test_a_run_whose_engine_gave_it_up_before_a_step_began_says_what_the_engine_says(project):
     tasks.begin(project, "night", {}, engine="shell")
     told = tasks.conclude(project, "night", because="the worker has no charkha")
-    assert (told.status, told.error) == ("failed", "the worker has no charkha")
+    assert (told.status, told.error) == ("failed", "shell: the worker has no charkha")
 
 
 def test_two_projects_that_share_a_bucket_may_call_their_runs_the_same(project, tmp_path):
