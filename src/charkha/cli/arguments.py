@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, TypedDict
 
 from charkha.cli.main import COMMANDS
+from charkha.errors import UserError
 
 if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -60,6 +61,18 @@ def seconds(text: str) -> float:
     if not 0 < found <= _LONGEST_S:  # nor is what is no number
         raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30s, 5min or 1h")
     return found
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Return name and value of a `--param NAME=VALUE`.
+
+    Raises:
+        UserError: it is none.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UserError(f"--param {text!r} has no value", fix=f"--param {name or 'alpha'}=0.3")
+    return name, value
 
 
 class _Looks(TypedDict):

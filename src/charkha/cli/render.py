@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from charkha import plugins
 from charkha.cli import show
-from charkha.cli.arguments import parser, subcommand, subcommands
-from charkha.cli.run import pair
+from charkha.cli.arguments import pair, parser, subcommand, subcommands
 from charkha.errors import DONE
 from charkha.monitoring.rendering.grafana import dashboards, provisioning
 from charkha.monitoring.rendering.prometheus import Aims, files

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, redirect_stdout
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from charkha.cli import show
-from charkha.cli.arguments import parser
+from charkha.cli.arguments import pair, parser
 from charkha.cli.stories import run_as_json, verdicts
-from charkha.cli.telling import Teller
+from charkha.cli.telling import Teller, tell_mlflow
 from charkha.errors import DONE, YOU, UserError
 from charkha.models import tracked, tracker
-from charkha.pipeline import submitting
 from charkha.pipeline.runs import Run
 from charkha.project import open_project
 
@@ -66,6 +66,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _elsewhere(project: Project, params: dict[str, str], given: argparse.Namespace) -> int:
+    submitting = import_module("charkha.pipeline.submitting")  # late: a run here needs none of it
     run = submitting.submit(project, given.on, params=params)
     if given.detach:
         if given.json:
@@ -83,7 +84,7 @@ def _elsewhere(project: Project, params: dict[str, str], given: argparse.Namespa
         raise
     finally:
         teller.close()
-    state = tracked.state_of(project, run)
+    state = import_module("charkha.models.elsewhere").state_of(project, run)
     if given.json:
         show.as_json({**run_as_json(done), "mlflow": state._asdict() if state else None})
     else:
@@ -93,18 +94,6 @@ def _elsewhere(project: Project, params: dict[str, str], given: argparse.Namespa
         if done.error:
             show.note(f"error: {done.error}\n  → charkha runs {run}")
     return DONE if done.status == "finished" else YOU
-
-
-def pair(text: str) -> tuple[str, str]:
-    """Return name and value of a `--param NAME=VALUE`.
-
-    Raises:
-        UserError: it is none.
-    """
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise UserError(f"--param {text!r} has no value", fix=f"--param {name or 'alpha'}=0.3")
-    return name, value
 
 
 def _conclude(project: Project, done: Run) -> None:
@@ -135,18 +124,3 @@ def _tracking(
     if not quiet:
         tell_mlflow(state, wait=wait)
     return state
-
-
-def tell_mlflow(state: tracker.TrackingState, *, wait: bool) -> None:
-    """Say what MLflow has of a run, and where."""
-    for version in state.versions:
-        alias = f" → {version['alias']}" if version.get("alias") else ""
-        print(f"model {version['name']} version {version['version']}{alias}")
-    if state.state == "done":
-        print(f"MLflow has it: {state.uri}, run {state.run_id}")
-    elif state.state == tracker.RECORDING and not wait:
-        print("MLflow is being filled in the background")
-    else:
-        print(f"MLflow does not have it yet: {state.error}")
-        again = "" if state.state == tracker.FAILED else "the next `charkha run` or "
-        print(f"  → nothing is lost; {again}`charkha runs sync` tries again")

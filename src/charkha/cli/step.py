@@ -9,32 +9,31 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from charkha.cli import show
-from charkha.cli.arguments import count, parser, subcommand, subcommands
-from charkha.cli.run import pair, tell_mlflow
+from charkha.cli.arguments import count, pair, parser, subcommand, subcommands
 from charkha.cli.stories import run_as_json
-from charkha.cli.telling import Teller
+from charkha.cli.telling import Teller, tell_mlflow
 from charkha.errors import DONE, YOU, CharkhaError
-from charkha.models import tracked, tracker
-from charkha.models.kubeflow import write_outputs
-from charkha.pipeline import submitting, tasks
+from charkha.models import elsewhere, tracker
+from charkha.models.tracked import CONTEXTS
+from charkha.pipeline import tasks
 from charkha.pipeline.boards import open_board
 from charkha.pipeline.journal import new_id
-from charkha.pipeline.reproducing import Reproduction
 from charkha.pipeline.runs import open_artifacts
 from charkha.project import open_project
 
 if TYPE_CHECKING:
     from charkha.cli.arguments import Subcommands
     from charkha.pipeline.boards import Opening
+    from charkha.pipeline.reproducing import Reproduction
     from charkha.project import Project
 
-_UNFIT = re.compile(
-    r"[^A-Za-z0-9._-]+"
-)  # of an engine's own ids, `manual__2026-01-01T00:00:00+00:00`
+# What an id of ours cannot have, and those of engines do: `manual__2026-01-01T00:00:00+00:00`.
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def main(arguments: list[str]) -> int:
@@ -53,6 +52,7 @@ def _start(project: Project, given: argparse.Namespace) -> int:
     opening = _begin(project, given)
     if given.found:
         handle = dict(pair(text) for text in given.found)
+        submitting = import_module("charkha.pipeline.submitting")
         submitting.found(project, given.run, given.engine, handle)
     if given.json:
         show.as_json({"run": given.run, "engine": opening.engine, "steps": opening.started.steps})
@@ -90,7 +90,7 @@ def _perform(project: Project, given: argparse.Namespace) -> str | None:
             attempt=given.attempt,
             workers=given.workers,
             listeners=[teller],
-            contexts=tracked.CONTEXTS,
+            contexts=CONTEXTS,
         )
     run: str = given.run
     return run
@@ -112,12 +112,14 @@ def _all(project: Project, given: argparse.Namespace) -> int:
 
 def _reproduce(project: Project, given: argparse.Namespace, teller: Teller) -> str | None:
     """Perform steps from files into files; return the run, None where there was no news for one."""
-    made = Reproduction(project, given.outputs, given.params)
+    made: Reproduction = _reproducing().Reproduction(project, given.outputs, given.params)
     with _ended_where_it_fails(project, made):
-        made.perform(
-            given.step, workers=given.workers, listeners=[teller], contexts=tracked.CONTEXTS
-        )
+        made.perform(given.step, workers=given.workers, listeners=[teller], contexts=CONTEXTS)
     return made.run.id if made.run.begun else None
+
+
+def _reproducing() -> Any:
+    return import_module("charkha.pipeline.reproducing")  # late: only DVC's stages need it
 
 
 @contextmanager
@@ -129,7 +131,7 @@ def _ended_where_it_fails(project: Project, made: Reproduction) -> Iterator[None
         if made.run.begun and not made.run.driven:
             if isinstance(e, KeyboardInterrupt):
                 made.run.stop()
-            tracked.conclude(project, made.run.id)
+            elsewhere.conclude(project, made.run.id)
         raise
 
 
@@ -144,16 +146,16 @@ def _count(project: Project, given: argparse.Namespace) -> int:
 def _finish(project: Project, given: argparse.Namespace) -> int:
     run, news = given.run, False
     if given.outputs:
-        made = Reproduction(project, given.outputs, given.params, given.run)
+        made = _reproducing().Reproduction(project, given.outputs, given.params, given.run)
         with _ended_where_it_fails(project, made):
             made.finish()
         run = made.run.id
         if made.run.driven and given.run is None:
             return DONE  # whoever has begun it ends it, when DVC has ended
         news = not made.run.driven
-    done = tracked.conclude(project, run, because=given.because, news=news)
+    done = elsewhere.conclude(project, run, because=given.because, news=news)
     if given.kubeflow:
-        write_outputs(project, run, given.kubeflow)
+        import_module("charkha.models.kubeflow").write_outputs(project, run, given.kubeflow)
     if given.json:
         show.as_json(run_as_json(done))
     else:

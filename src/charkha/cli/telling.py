@@ -18,6 +18,7 @@ from charkha.events import (
     StepRetried,
     StepStarted,
 )
+from charkha.models import tracker
 from charkha.pipeline.runs import Run, StepStory
 
 if TYPE_CHECKING:
@@ -82,3 +83,18 @@ class Teller:
             )
             self._timer.daemon = True
             self._timer.start()
+
+
+def tell_mlflow(state: tracker.TrackingState, *, wait: bool) -> None:
+    """Say what MLflow has of a run, and where."""
+    for version in state.versions:
+        alias = f" → {version['alias']}" if version.get("alias") else ""
+        print(f"model {version['name']} version {version['version']}{alias}")
+    if state.state == "done":
+        print(f"MLflow has it: {state.uri}, run {state.run_id}")
+    elif state.state == tracker.RECORDING and not wait:
+        print("MLflow is being filled in the background")
+    else:
+        print(f"MLflow does not have it yet: {state.error}")
+        again = "" if state.state == tracker.FAILED else "the next `charkha run` or "
+        print(f"  → nothing is lost; {again}`charkha runs sync` tries again")

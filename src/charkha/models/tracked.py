@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from charkha.events import Event, Listener, StepStarted
 from charkha.models import tracker
 from charkha.pipeline import run as engine
-from charkha.pipeline import tasks
-from charkha.pipeline.boards import open_board
 from charkha.pipeline.runs import Run
 from charkha.project import open_project
 
@@ -58,28 +56,6 @@ def run(
     if wait and starter.started:
         tracker.wait(project, done.id)
     return done
-
-
-def conclude(project: Project, run: str, *, because: str | None = None, news: bool = False) -> Run:
-    """End a run whose tasks an engine started, and wait until MLflow has it.
-
-    Args:
-        project: as this machine has it.
-        run: its id.
-        because: why it failed, where no step can say it.
-        news: whether MLflow may lack something though no step ran.
-    """
-    done = tasks.conclude(project, run, because=because)
-    if news or tracker.lent_run() or any(step.attempts for step in done.steps.values()):
-        tracker.start(project, run)
-        open_board(project, run).keep("mlflow", tracker.wait(project, run)._asdict())
-    return done
-
-
-def state_of(project: Project, run: str) -> tracker.TrackingState | None:
-    """Return what MLflow made of a run on another engine; None where it brought it nothing."""
-    kept = open_board(project, run).kept("mlflow")
-    return tracker.TrackingState(**kept) if kept else None  # type: ignore[arg-type]
 
 
 class _Starter:
