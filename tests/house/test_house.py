@@ -94,7 +94,6 @@ TOUCHES_THE_ENVIRONMENT = {
     "pipeline/submitting.py": "who stopped a run is a fact about it, not a setting",
     "pipeline/engines/contract.py": "steps of a test say through files where they are",
     "pipeline/engines/processes.py": "its processes get ours",
-    "pipeline/engines/shell.py": "its script finds this charkha first on the PATH",
     "pipeline/codecs/contract.py": "it encodes again in a process with another hash seed",
     "models/capture.py": "MLflow inside a step is redirected through its variables",
     "models/mlflow.py": "MLflow takes time-outs and endpoints from variables only",

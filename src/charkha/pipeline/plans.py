@@ -78,6 +78,13 @@ class Parameter:
     default: object  # as this project sets it
     value: object  # of this plan, which may be a run's
 
+    @property
+    def text(self) -> str:
+        """The value as `--param` reads it: text as it is, unless JSON would read it otherwise."""
+        if isinstance(self.value, str) and (self.type == "str" or not _is_json(self.value)):
+            return self.value
+        return json.dumps(self.value)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -261,6 +268,14 @@ def _memory(options: Options, step: str) -> int | None:
 
 def _most(asked: Iterable[float | None]) -> Any:
     return max((amount for amount in asked if amount is not None), default=None)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _parameters(

@@ -6,7 +6,6 @@ needs no kfp to be rendered, steps of one kind share a component, and 500 of the
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import yaml
 from charkha.errors import ProjectError
 
 if TYPE_CHECKING:
-    from charkha.pipeline.plans import Parameter, Plan, Task
+    from charkha.pipeline.plans import Plan, Task
     from charkha.project import KubeflowSettings
 
 RUN = "charkha_run"  # the parameter that says which run of ours it is; Kubeflow's own id without it
@@ -109,7 +108,7 @@ class _Document:
         for one in self._plan.parameters:
             given[one.name] = {
                 "parameterType": _TYPES[one.type],
-                "defaultValue": _default(one),
+                "defaultValue": one.text if one.type == "json" else one.value,
                 "isOptional": True,
             }
         return given
@@ -281,21 +280,6 @@ def _words(task: Task) -> Json:
     if len(task.steps) > 1:
         return {}
     return {"step": {"runtimeValue": {"constant": task.steps[0]}}}
-
-
-def _default(parameter: Parameter) -> object:
-    if parameter.type != "json":
-        return parameter.value
-    value = parameter.value
-    return value if isinstance(value, str) and not _is_json(value) else json.dumps(value)
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _resources(task: Task, accelerator: str) -> Json:

@@ -49,7 +49,7 @@ class MlflowEngine:
 
     def compile(self, plan: Plan) -> dict[str, str]:
         check(plan, "mlflow", self.abilities)
-        example = next((f" -P {p.name}={_text(p)}" for p in _shown(plan)), "")
+        example = next((f" -P {p.name}={p.text}" for p in _shown(plan)), "")
         lines = [
             _HEAD.format(plan=plan, what="as an MLflow project"),
             f"# usage: mlflow run . --env-manager uv{example}, in the project's folder\n",
@@ -101,7 +101,7 @@ def _project(plan: Plan, command: str) -> str:
     for one in shown:
         kind = "float" if one.type in ("int", "float") else "string"
         name = json.dumps(one.name) if one.name.lower() in _TAKEN else one.name
-        default = _text(one) if kind == "float" else json.dumps(_text(one), ensure_ascii=False)
+        default = one.text if kind == "float" else json.dumps(one.text, ensure_ascii=False)
         lines.append(f"      {name}: {{type: {kind}, default: {default}}}\n")
     return "".join([*lines, f"    command: {json.dumps(command, ensure_ascii=False)}\n"])
 
@@ -123,22 +123,6 @@ def _is_plain(value: object) -> bool:
     try:
         json.dumps(value)
     except TypeError:
-        return False
-    return True
-
-
-def _text(parameter: Parameter) -> str:
-    """Return its value as `--param` reads it."""
-    value = parameter.value
-    if isinstance(value, str) and (parameter.type == "str" or not _is_json(value)):
-        return value
-    return json.dumps(value)
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
         return False
     return True
 

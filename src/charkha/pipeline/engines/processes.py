@@ -32,9 +32,8 @@ def start(
     (folder / "engine.exit").unlink(missing_ok=True)
     lock = open_lock(folder / "engine.lock")
     try:
-        fcntl.flock(
-            lock, fcntl.LOCK_EX
-        )  # here and inherited, so that nobody can ask between the two whether it lives
+        # Taken here and inherited, so that nobody can ask between the two whether it lives.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         out = (str(folder / "engine.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         pid = os.posix_spawn(  # nobody has to wait for it, as for a Popen
             sys.executable,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
 from typing import TYPE_CHECKING
 
 from charkha.pipeline.engines import processes
@@ -66,9 +64,8 @@ class ShellEngine:
         folder.mkdir(parents=True, exist_ok=True)
         script = folder / "engine.sh"
         script.write_text(next(iter(self.compile(plan).values())))
-        here = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
         command = ["sh", str(script), run]
-        return processes.start(command, folder, cwd=self._project.root, environment={"PATH": here})
+        return processes.start(command, folder, cwd=self._project.root)
 
     def state(self, handle: Handle) -> EngineState:
         return processes.state(handle)
