@@ -1,5 +1,6 @@
 """What steps returned becomes files and artifacts again, the same bytes for the same values."""
 
+import io
 import json
 
 import numpy as np
@@ -101,6 +102,16 @@ def test_bytes_that_are_not_those_that_were_returned_are_refused(places, tmp_pat
     (folder.values("s") / "result.json").unlink()
     with pytest.raises(Damaged, match="not there"):
         other.bring_in("s")
+
+
+def test_other_bytes_that_are_somebodys_blob_stay_in_the_store(places, tmp_path):
+    (here, folder), (there, other) = places
+    folder.write("s", made(kept(here, tmp_path, result=3)))
+    (folder.values("s") / "result.json").write_text("4")
+    neighbour = there.put(io.BytesIO(b"4"))
+    with pytest.raises(Damaged, match="other bytes"):
+        other.bring_in("s")
+    assert there.size(neighbour) == 1
 
 
 def test_a_torn_or_foreign_folder_counts_as_nothing(places, tmp_path):

@@ -228,17 +228,17 @@ class OutputFolder:
             if self._blobs.size(digest) is not None:
                 continue
             try:
-                with (folder / path).open("rb") as file:
-                    found = self._blobs.put(file)
+                found = _sha256(folder / path)  # first: other bytes may be a blob of another step
             except FileNotFoundError as e:
                 raise _missing(folder / path) from e
             if found != digest:
-                self._blobs.remove(found)
                 raise Damaged(
                     f"{folder.name}/{path} holds other bytes than the step returned",
                     key=digest,
                     fix=f"dvc checkout --force {folder}",
                 )
+            with (folder / path).open("rb") as file:
+                self._blobs.put(file)
 
     def _json(self, digest: str) -> Any:
         try:
