@@ -197,6 +197,11 @@ class Prometheus:
 
     def __init__(self, port):
         self._url = f"http://127.0.0.1:{port}/api/v1/query"
+        self._ready = f"http://127.0.0.1:{port}/-/ready"
+
+    def is_ready(self):
+        """Return whether it has read its database; until then it answers every query with 503."""
+        return httpx.get(self._ready).status_code == 200
 
     def ask(self, query):
         """Return the values of all series."""
@@ -251,6 +256,7 @@ def prometheus(rendered, servers, tmp_path_factory):
             log = open_.enter_context((running / "log").open("a"))
             open_.enter_context(ended(subprocess.Popen(command, stdout=log, stderr=log)))
         asked = Prometheus(port)
+        wait(asked.is_ready, (running / "log").read_text)
         wait(lambda: asked.ask("up") == [1, 1], (running / "log").read_text)
         yield asked
 
