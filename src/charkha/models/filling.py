@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from charkha.errors import Bug
 from charkha.models.mlflow import MlflowRegistry
-from charkha.models.mlflow_models import log_model
 from charkha.models.mlflow_runs import MlflowRun
 from charkha.models.recording import Judged, Opened, Record, Recording
 from charkha.models.registration import Registered, register
@@ -15,6 +15,8 @@ from charkha.models.tracker import lent_run, read_state
 from charkha.pipeline.runs import open_artifacts
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from charkha.pipeline.journal import Line
     from charkha.project import Project
 
@@ -38,6 +40,8 @@ def fill(project: Project, run: str, lines: Iterable[Line], reached: Callable[..
     for line in lines:
         for record in recording.hear(line):
             filler.write(record)
+            if isinstance(record, Opened) and recording.will_judge():
+                _models()  # while the run goes on, so that a version does not wait for it
     for record in recording.crashed():
         filler.write(record)
 
@@ -70,5 +74,10 @@ class _Filler:
             MlflowRegistry(tracking.uri, tracking.endpoint_url),
             self._opened,
             judged,
-            lambda: (log_model(self._project, self._run, judged), self._run.run_id),
+            lambda: (_models().log_model(self._project, self._run, judged), self._run.run_id),
         )
+
+
+def _models() -> ModuleType:
+    """Return what makes models of packages; late, for it brings skops and scikit-learn: 3 s."""
+    return import_module("charkha.models.mlflow_models")

@@ -10,8 +10,9 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from charkha.events import RunFinished, RunStarted, StepFinished
 from charkha.pipeline.artifacts import Artifact
@@ -154,6 +155,12 @@ class Recording:
             case RunFinished() as event:
                 yield from self._closed(event.status)
 
+    def will_judge(self) -> bool:
+        """Return whether the run has a step after which a model may be registered, if that is known."""
+        with suppress(FileNotFoundError):
+            return any(node["function"] == GATE_STEP for node in self._graph()["nodes"].values())
+        return False
+
     def crashed(self) -> Iterator[Record]:
         """Yield what is left to say when the journal ends without an end."""
         if not self._ended:
@@ -223,9 +230,12 @@ class Recording:
 
     def _package_step(self, gate: str) -> str:
         """Return the step whose package the step `gate` judged, as the run's graph has it."""
+        return str(self._graph()["nodes"][gate]["arguments"]["package"]["step"])
+
+    def _graph(self) -> dict[str, Any]:
         graph = self._project.state / "runs" / self._run / "graph.json"
-        node = json.loads(graph.read_text(encoding="utf-8"))["nodes"][gate]
-        return str(node["arguments"]["package"]["step"])
+        made: dict[str, Any] = json.loads(graph.read_text(encoding="utf-8"))
+        return made
 
     def _measured(self, at: float, step: str, metrics: object) -> Measured:
         return Measured(

@@ -108,7 +108,10 @@ def write_run(project: Project, tmp_path: Path) -> WriteRun:
         journal(_finished("gate", f"{register}:judge", {"result": verdict.as_json()}))
         if status:
             journal(RunFinished(status, 1.0))
-        node = {"arguments": {"package": {"step": "package", "output": "result"}}}
+        node = {
+            "function": f"{register}:judge",
+            "arguments": {"package": {"step": "package", "output": "result"}},
+        }
         (journal.folder / "graph.json").write_text(json.dumps({"nodes": {"gate": node}}))
         journal.close()
         return journal.run

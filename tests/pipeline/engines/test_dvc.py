@@ -69,6 +69,10 @@ def houses(least: int = 100, by: float = 2.0, loud: bool = True) -> None:
 class TestDvc(EngineContract):
     name = "dvc"
 
+    @pytest.fixture
+    def tables(self, tables):
+        return tables
+
     @pytest.fixture(autouse=True)
     def repository(self, project, monkeypatch):
         for name, value in at_home(project.root).items():

@@ -43,6 +43,10 @@ class TestKubeflow(EngineContract):
     name = "kubeflow"
 
     @pytest.fixture
+    def tables(self, tables):
+        return tables
+
+    @pytest.fixture
     def settings(self):
         return f'[kubeflow]\nimage = "{IMAGE}"\n'
 

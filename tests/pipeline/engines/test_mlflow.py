@@ -17,7 +17,6 @@ from mlflow.utils.environment import _PythonEnv
 
 import charkha
 from charkha.models import tracker
-from charkha.models.mlflow import MlflowRegistry
 from charkha.pipeline import submitting
 from charkha.pipeline.engines.contract import EngineContract, digests, planned, wait_for
 from charkha.pipeline.engines.port import open_engine
@@ -28,22 +27,16 @@ from charkha.project import open_project
 GOLDEN = Path(__file__).parent / "golden" / "mlflow"
 
 
-@pytest.fixture(scope="session")
-def schema(tmp_path_factory):
-    """Return a database with MLflow's tables, which take 5 s to make."""
-    path = tmp_path_factory.mktemp("schema") / "mlflow.db"
-    with warnings.catch_warnings(), contextlib.chdir(path.parent):  # where it makes mlruns/
-        warnings.simplefilter("ignore")
-        MlflowRegistry(f"sqlite:///{path}").versions()
-    return path
-
-
 class TestMlflow(EngineContract):
     name = "mlflow"
 
     @pytest.fixture
-    def settings(self, tmp_path, schema):
-        shutil.copyfile(schema, tmp_path / "mlflow.db")
+    def tables(self, tables):
+        return tables
+
+    @pytest.fixture
+    def settings(self, tmp_path, tables):
+        shutil.copyfile(tables, tmp_path / "mlflow.db")
         return f'[tracking]\nuri = "sqlite:///{tmp_path}/mlflow.db"\n'
 
     def test_mlflow_run_alone_makes_what_we_make_and_one_run_of_mlflow(self, project):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -96,7 +97,18 @@ class EngineContract:
         return ""
 
     @pytest.fixture
-    def project(self, tmp_path: Path, settings: str, monkeypatch: pytest.MonkeyPatch) -> Project:
+    def tables(self) -> Path | None:
+        """Return an MLflow database that has its tables, to be copied; they take seconds to make."""
+        return None
+
+    @pytest.fixture
+    def project(
+        self,
+        tmp_path: Path,
+        settings: str,
+        tables: Path | None,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> Project:
         (tmp_path / "marks").mkdir()
         monkeypatch.setenv("CHARKHA_TEST_MARKS", str(tmp_path / "marks"))
         name = f"{self.name}_{abs(hash(tmp_path)) % 10**8}"  # a module is imported once
@@ -104,6 +116,9 @@ class EngineContract:
         root.mkdir()
         (root / "charkha.toml").write_text(TOML.format(name=name) + settings)
         (root / f"steps_of_{name}.py").write_text(PIPELINE)
+        if tables:
+            (root / ".charkha").mkdir()
+            shutil.copyfile(tables, root / ".charkha" / "mlflow.db")
         return open_project(root)
 
     @pytest.fixture
@@ -167,6 +182,15 @@ class EngineContract:
         assert "try 3 fails" in str(done.error)
         assert done.steps["slow"].how == "waiting"
         assert [one.status for one in list_runs(project)] == ["failed"]
+
+    def test_a_step_that_takes_too_long_fails_the_run(self, project: Project) -> None:
+        file = project.root / project.pipeline.entry
+        limited = file.read_text().replace("@step\ndef slow", "@step(timeout_s=1.5)\ndef slow")
+        file.write_text(limited)
+        done = self.submitted(project, seconds=600.0, fails=0)
+        assert done.status == "failed"
+        assert "1.5 s" in str(done.error)
+        assert done.steps["slow"].how == "failed"
 
     def test_a_run_that_is_cancelled_is_told_as_interrupted(self, project: Project) -> None:
         started = submitting.submit(project, self.name, params={"seconds": 600.0, "fails": 0})
