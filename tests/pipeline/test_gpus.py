@@ -6,6 +6,7 @@ anything behind them.
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from charkha.pipeline.devices import (
 )
 from charkha.pipeline.engines import nvidia_smi
 from charkha.pipeline.engines.gpus import Gpus
+from charkha.pipeline.journal import is_locked
 from charkha.pipeline.runs import read_run
 from charkha.project import PipelineSettings, open_project
 
@@ -208,6 +210,10 @@ def test_what_the_one_who_starts_the_run_may_see_comes_before_what_the_project_n
 # What runs do.
 
 MEET = """
+@step
+def numbers() -> list:
+    return [1, 2, 3]
+
 @step(gpu=1)
 def fit(n: int) -> str:
     meet(n, 2)
@@ -220,7 +226,7 @@ def plain(xs: list) -> object:
 
 @pipeline
 def main():
-    plain(fit.each(n=[1, 2, 3])())
+    plain(fit.each(n=numbers())())
 """
 
 
@@ -407,13 +413,21 @@ def test_a_run_that_waited_takes_what_the_other_one_has_made_meanwhile(tmp_path)
 
 
 def test_the_devices_of_a_run_that_is_killed_are_free_once_its_processes_are_gone(tmp_path):
-    sleeps = ALONE.replace("sleep(0.1)", "sleep(60)")
+    sleeps = ALONE.replace(
+        "time.sleep(0.1)",
+        '(HERE.parent / "pid").write_text(str(os.getpid())); time.sleep(60)',
+    )
     victim = launch(tmp_path / "one", sleeps)
-    wait_for(tmp_path / "a")
+    wait_for(tmp_path / "pid")
     other = launch(tmp_path / "two", ALONE)
     wait_for(tmp_path / "two" / ".charkha" / "runs", "other runs 1")
-    (tmp_path / "a").unlink()
+    worker = int((tmp_path / "pid").read_text())
+    os.kill(worker, signal.SIGSTOP)  # as one that the driver does not let go
     victim.kill()
+    victim.wait()
+    assert is_locked(tmp_path / "locks" / "a")
+    (tmp_path / "a").unlink()
+    os.kill(worker, signal.SIGCONT)
     victim.communicate()
     assert "waits for a GPU: this run uses 0 of 1, other runs 1" in finish(other)
 
