@@ -73,6 +73,7 @@ Written from `src/charkha/pipeline/engines/` by `make docs`, compared by a test.
 
 «By the engine» is what the engine itself sees to, as its own page shows it; «in the task» is what Charkha sees to in the task that the engine starts.
 What an engine cannot do is refused before anything is compiled, with the step, the reason and a way round.
+`charkha run` without `--on` is none of these: it sees to retries, timeouts, `each()`, parameters and [GPUs](../how-to/pipelines.md#gpus) itself, and does nothing with `cpu=`, `memory=` and a schedule.
 """
 ASKED = {
     "retries": "`retries=`",

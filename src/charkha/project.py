@@ -42,6 +42,27 @@ class PipelineSettings:
     workers: int = setting("steps that run at the same time, each in a process", 1, least=1)
     schedule: str | None = setting("cron of an engine that has a scheduler, `0 3 * * *`", None)
     timezone: str = setting("of the schedule, such as `Europe/Berlin`", "UTC")
+    gpus: tuple[str, ...] | None = setting(
+        "devices for steps with `gpu=`, as `CUDA_VISIBLE_DEVICES` calls them, where that is not set; "
+        "those that `nvidia-smi` lists without it; `[]`: none are handed out",
+        None,
+    )
+    gpu_locks: Path = setting(
+        "folder of the locks that keep runs of this machine off each other's GPUs",
+        Path("/tmp/charkha-gpus"),  # noqa: S108  # where every user's runs find it, always
+        path=True,
+    )
+
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of devices that are one, or several in one text."""
+        gpus = given.get("gpus", ())
+        named = [str(gpu) for gpu in gpus] if isinstance(gpus, list) else []
+        if any("," in gpu for gpu in named):
+            return "gpus", "each device is a text of its own", 'gpus = ["0", "1"]'
+        if len(set(named)) < len(named):
+            return "gpus", "the same device stands there twice", 'gpus = ["0", "1"]'
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

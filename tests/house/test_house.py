@@ -93,6 +93,7 @@ TOUCHES_THE_ENVIRONMENT = {
     "pipeline/units.py": "variables that a step declares are part of its key",
     "pipeline/submitting.py": "who stopped a run is a fact about it, not a setting",
     "pipeline/engines/contract.py": "steps of a test say through files where they are",
+    "pipeline/engines/gpus.py": "the driver's variables say which GPUs the one who starts it may see",
     "pipeline/engines/processes.py": "its processes get ours",
     "pipeline/codecs/contract.py": "it encodes again in a process with another hash seed",
     "models/capture.py": "MLflow inside a step is redirected through its variables",

@@ -94,7 +94,11 @@ def test_a_run_that_lives_is_shown_as_running_and_one_that_was_killed_as_crashed
     (project / "pipeline.py").write_text(PIPELINE.replace("0.005", "30"))
     victim = launch(project, 1)
     opened = open_project(project)
-    while not (runs := list_runs(opened)) or runs[0].steps["grow"].how != "running":
+    while (  # a run's journal is there a moment before its first line
+        not (runs := list_runs(opened))
+        or "grow" not in runs[0].steps
+        or runs[0].steps["grow"].how != "running"
+    ):
         time.sleep(0.01)
     assert runs[0].status == "running"
     victim.kill()

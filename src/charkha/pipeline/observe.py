@@ -20,6 +20,7 @@ from pathlib import Path
 from charkha.data.digests import FileDigests
 from charkha.errors import DataError
 from charkha.pipeline.code import module_digest
+from charkha.pipeline.devices import CUDA, HIP, SHARE
 from charkha.pipeline.hooks import SKIPPED, Hook, Seen, value_digest
 from charkha.pipeline.inotify import Watch
 from charkha.pipeline.modules import Sources
@@ -161,6 +162,8 @@ class Observer:
                 files.add(name)
             else:
                 env.setdefault(name, world.now(kind, name))
+        if SHARE in os.environ:  # which of the GPUs it got is no part of what it computes
+            env = {name: digest for name, digest in env.items() if name not in (CUDA, HIP, SHARE)}
         return Observed(
             files={name: world.now("files", name) for name in sorted(files - written)},
             folders={name: world.now("folders", name) for name in sorted(seen.folders())},

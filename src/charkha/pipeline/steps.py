@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, ca
 
 from charkha.errors import ProjectError, UserError
 from charkha.pipeline.codecs.json import JsonCodec
+from charkha.pipeline.devices import problem
 from charkha.pipeline.graph import Binding, Graph, Node, Options
 from charkha.pipeline.loaded import remember
 from charkha.pipeline.values import Source
@@ -184,6 +185,8 @@ class _Trace:
     ) -> object:
         name = self._name(step)
         where = f"step {name!r}"
+        if wrong := problem(step.options.gpu):
+            raise ProjectError(wrong, where=where, fix="gpu=0.5, gpu=1, or gpu=2")
         self.nodes[name] = Node(
             name=name,
             function=reference(step.function),

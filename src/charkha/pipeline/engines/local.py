@@ -1,12 +1,13 @@
 """A graph walked on this machine: steps reused where they can be, run where they cannot.
 
 With one worker a step runs in this process; with more, or with a timeout that has to be kept, in
-worker processes. A step whose stored input turns out to be damaged waits until the step that made
+worker processes; one that asks for GPUs in a process that sees only those. A step whose stored input turns out to be damaged waits until the step that made
 the input has made it again.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -31,9 +32,12 @@ from charkha.pipeline.steps import functions
 from charkha.pipeline.units import Outputs, Unit, UnitMaker, elements, resolve
 
 if TYPE_CHECKING:
+    from charkha.pipeline.engines.gpus import Gpus, Grant
     from charkha.pipeline.engines.pool import Pool
     from charkha.pipeline.memory import Memory
     from charkha.project import Project
+
+_LOOK_S = 0.5  # between two looks for a GPU that another run may have given back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +88,9 @@ class LocalEngine:
         self._again: dict[str, str] = {}  # step that has to run again -> why
         self._made_again: set[str] = set()  # once is enough to mend, twice would be for ever
         self._pool: Pool | None = None
+        self._gpus: Gpus | None = None
+        self._asked = {} if part or project.pipeline.gpus == () else _asked(graph)
+        self._waited: set[str] = set()  # units and steps that found no GPU when it was their turn
 
     def files(self) -> set[str]:
         """Return the project's files with code that any step of the graph reaches."""
@@ -106,14 +113,22 @@ class LocalEngine:
             CharkhaError: a step failed; what ran beside it has been waited for.
         """
         try:
+            self._open_steps()  # as far as all is reused
+            left = {n: g for n, g in self._asked.items() if n in self._missing or n in self._units}
+            if left:
+                self._gpus_now().check(left)
             while self._missing or self._units:
                 self._open_steps()
-                self._start_ready()
-                if self._pool is not None and self._pool.busy:
+                blocked = self._start_ready()
+                if self._busy():
                     self._collect()
+                elif blocked:
+                    time.sleep(_LOOK_S)
         finally:
             if self._pool is not None:
                 self._pool.close()
+            if self._gpus is not None:
+                self._gpus.close()
             self._memory.save()
             self._bench.close()
 
@@ -169,20 +184,56 @@ class LocalEngine:
         self._finish(unit, "reused", found.entry)
         return True
 
-    def _start_ready(self) -> None:
-        while self._ready:
-            unit = self._ready[0]
-            apart = self._workers > 1 or unit.node.options.timeout_s is not None
-            if apart and self._pool_now().busy >= self._workers:
-                return
-            self._ready.popleft()
+    def _start_ready(self) -> bool:
+        """Start what can be; return whether all that is ready waits for a GPU."""
+        while self._ready and self._busy() < self._workers:
+            unit, grant = self._turn()
+            if unit is None:
+                return True
+            self._ready.remove(unit)
+            if unit.name in self._waited and self._reuse(unit):  # another run has made it meanwhile
+                self._give_back(unit)
+                self._conclude(unit.node.name)
+                return False
             unit.attempt = self._part.attempt or unit.attempt
             self._bus.emit(StepStarted(unit.name, unit.attempt, unit.because))
-            if apart:
-                self._pool_now().give(unit)
+            if grant or self._workers > 1 or unit.node.options.timeout_s is not None:
+                self._pool_now().give(unit, grant)
             else:
                 self._settle(unit, self._here(unit))
-                return  # what it made may let others be reused before anything else is run
+                return False  # what it made may let others be reused before anything else is run
+        return False
+
+    def _turn(self) -> tuple[Unit | None, Grant | None]:
+        """Return the unit that is next, with what it gets; None where each waits for a GPU."""
+        free = next((unit for unit in self._ready if unit.node.name not in self._asked), None)
+        if free is self._ready[0]:
+            return free, None
+        waiting = {u.name: u for u in self._ready if u.node.name in self._asked}
+        gpus = self._gpus_now()
+        taken = gpus.take({name: self._asked[u.node.name] for name, u in waiting.items()})
+        if taken is not None:
+            return waiting[taken[0]], taken[1]
+        for name, unit in waiting.items():
+            step, gpu = unit.node.name, self._asked[unit.node.name]
+            if step not in self._waited:
+                gpus.check({step: gpu})  # one that had to be made again was not looked at before
+                self._bus.emit(Noticed(gpus.waiting_for(gpu), step))
+            self._waited |= {step, name}
+        return free, None
+
+    def _gpus_now(self) -> Gpus:
+        if self._gpus is None:  # most runs ask for none
+            module = import_module("charkha.pipeline.engines.gpus")
+            self._gpus = cast("Gpus", module.Gpus(self._project.pipeline))
+        return self._gpus
+
+    def _give_back(self, unit: Unit) -> None:
+        if self._gpus is not None:
+            self._gpus.give_back(unit.name)
+
+    def _busy(self) -> int:
+        return self._pool.busy if self._pool is not None else 0
 
     def _pool_now(self) -> Pool:
         if self._pool is None:  # subprocess and its kin cost 10 ms that most runs do not need
@@ -199,7 +250,9 @@ class LocalEngine:
             return e
 
     def _collect(self) -> None:
-        for unit, outcome in cast("Pool", self._pool).wait():
+        elsewhere = self._ready and self._gpus is not None and self._gpus.elsewhere
+        for unit, outcome in cast("Pool", self._pool).wait(_LOOK_S if elsewhere else math.inf):
+            self._give_back(unit)
             self._settle(unit, outcome)
 
     def _settle(self, unit: Unit, outcome: Outcome | CharkhaError) -> None:
@@ -301,6 +354,10 @@ class LocalEngine:
         del self._units[unit.node.name]
         self._missing[unit.node.name] = set(makers)
         self._ready = deque(u for u in self._ready if u.node.name != unit.node.name)
+
+
+def _asked(graph: Graph) -> dict[str, float]:
+    return {name: node.options.gpu for name, node in graph.nodes.items() if node.options.gpu}
 
 
 def _class(reference: str) -> type:

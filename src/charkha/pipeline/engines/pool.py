@@ -16,18 +16,22 @@ from charkha.pipeline.perform import Outcome
 from charkha.pipeline.units import Unit
 
 if TYPE_CHECKING:
+    from charkha.pipeline.engines.gpus import Grant
     from charkha.project import Project
 
 
 class _Worker:
     """One process, and the unit that it performs."""
 
-    def __init__(self, setup: Mapping[str, object]) -> None:
+    def __init__(self, setup: Mapping[str, object], grant: Grant | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "charkha.pipeline.engines.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=grant.environment if grant else None,
+            pass_fds=grant.locks if grant else (),
         )
+        self.once = grant is not None  # what is in a GPU's memory goes when its process does
         self.unit: Unit | None = None
         self.until = float("inf")  # monotonic seconds
         self._say(setup)
@@ -77,21 +81,27 @@ class Pool:
     def busy(self) -> int:
         return sum(worker.unit is not None for worker in self._workers)
 
-    def give(self, unit: Unit) -> None:
-        """Start a unit; the caller has seen that `busy` is below `size`."""
-        worker = next((w for w in self._workers if w.unit is None), None)
+    def give(self, unit: Unit, grant: Grant | None = None) -> None:
+        """Start a unit; the caller has seen that `busy` is below `size`.
+
+        One with GPUs gets a process of its own, as a framework looks once which there are.
+        """
+        worker = next((w for w in self._workers if w.unit is None and grant is None), None)
         if worker is None:
-            worker = _Worker(self._setup)
+            worker = _Worker(self._setup, grant)
             self._workers.append(worker)
             self._selector.register(
                 cast("int", worker.process.stdout), selectors.EVENT_READ, worker
             )
         worker.give(unit)
 
-    def wait(self) -> Iterator[tuple[Unit, Outcome | CharkhaError]]:
+    def wait(
+        self, at_most_s: float = float("inf")
+    ) -> Iterator[tuple[Unit, Outcome | CharkhaError]]:
         """Wait until a unit is over; yield each that is, with its outcome or its failure."""
         nearest = min((w.until for w in self._workers if w.unit), default=float("inf"))
-        pause = None if nearest == float("inf") else max(0.0, nearest - time.monotonic())
+        left = min(at_most_s, max(0.0, nearest - time.monotonic()))
+        pause = None if left == float("inf") else left
         for key, _ in self._selector.select(pause):
             worker: _Worker = key.data
             unit, answer = worker.unit, worker.answer()
@@ -101,6 +111,8 @@ class Pool:
                     yield unit, _died(unit, code)
             elif unit is not None:
                 worker.unit = None
+                if worker.once:
+                    self._drop(worker)
                 yield unit, _told(unit, answer)
         for worker in [w for w in self._workers if w.unit and w.until <= time.monotonic()]:
             unit = cast("Unit", worker.unit)
