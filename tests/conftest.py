@@ -54,7 +54,7 @@ def tables(once):
     def make(folder):
         from charkha.models.mlflow import MlflowRegistry  # late, for it brings MLflow
 
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.chdir(folder):  # where MLflow wants its mlruns/
             warnings.simplefilter("ignore")  # MLflow's and SQLAlchemy's own affairs
             MlflowRegistry(f"sqlite:///{folder}/mlflow.db").versions()
 
