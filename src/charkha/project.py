@@ -133,6 +133,11 @@ class DataSettings:
         "DVC's remote: a folder or `s3://bucket/prefix`", ".charkha/remote", path=True
     )
     endpoint_url: str | None = setting("S3 endpoint of the remote, where it is not AWS", None)
+    pull: bool = setting(
+        "bring a dataset that a step has to load and that is not here from the remote: for tasks of "
+        "an engine, in whose image it is not",
+        False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
