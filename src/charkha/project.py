@@ -22,6 +22,8 @@ from charkha.running import Running, find_running
 FILE = "charkha.toml"
 Problem = tuple[str, str, str]  # key, what is wrong with it, what to do
 _HTTP = re.compile(r"https?://[^/:]")
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
+_A_ROLE = "arn:aws:iam::123456789012:role/charkha"
 _Where = Callable[[str, str], str]  # section, key -> "charkha.toml:14"
 
 # Every metric that a gate can name, and which way is better; models/metrics.py says the rest.
@@ -104,10 +106,8 @@ class AirflowSettings:
         if not str(given.get("url", "http://")).startswith(("http://", "https://")):
             what = "Airflow is asked over HTTP, and this is no address of that kind"
             return "url", what, 'url = "http://127.0.0.1:8080"'
-        variables = given.get("variables", {})
-        for name, value in variables.items() if isinstance(variables, dict) else ():
-            if not isinstance(value, str):
-                return "variables", f"the variable {name} is no text", f'{name} = "{value}"'
+        if named := _no_text(given.get("variables", {})):
+            return "variables", f"the variable {named[0]} is no text", f'{named[0]} = "{named[1]}"'
         return None
 
 
@@ -141,6 +141,82 @@ class KubeflowSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SagemakerSettings:
+    """The Amazon SageMaker of `charkha run --on sagemaker`, and what its jobs run in."""
+
+    image: str | None = setting(
+        "image of the jobs, in ECR: the project in its working folder, with Charkha installed", None
+    )
+    role: str | None = setting(
+        "ARN of the role as which jobs run, and the pipeline starts them", None
+    )
+    region: str | None = setting("AWS's region; without it AWS's own chain", None)
+    endpoint_url: str | None = setting("SageMaker's address, where it is not AWS's own", None)
+    pipeline: str | None = setting(
+        "name of the pipeline; without it `PROJECT-PIPELINE`, and the environment where it is not "
+        "local",
+        None,
+    )
+    instance: str = setting("machine of a task that asks for nothing", "ml.m5.xlarge")
+    instances: dict[str, object] = setting("machine by task, whatever it asks for", dict)
+    volume_gb: int = setting("disk of a job, in GB", 30, least=1, most=16384)
+    most_s: int = setting(
+        "seconds after which SageMaker ends a job that has no `timeout_s`",
+        86_400,
+        least=60,
+        most=432_000,
+    )
+    parallel: int | None = setting(
+        "jobs of a run at the same time; as many as can be without it", None, least=1
+    )
+    training: tuple[str, ...] = setting(
+        "tasks that are training jobs, `*` for all; the others are processing jobs", ()
+    )
+    spot: bool = setting("training jobs on spare machines, which AWS may take back", False)
+    spot_wait_s: int = setting(
+        "seconds that such a job may wait for a machine, all together", 3600, least=0
+    )
+    warm_pool_s: int = setting(
+        "seconds that the machine of a training job waits for the next one", 0, least=0, most=3600
+    )
+    metrics: tuple[str, ...] = setting(
+        "numbers that SageMaker is to show of training jobs, such as `test.rmse`", ()
+    )
+    subnets: tuple[str, ...] = setting("of a VPC, in which the jobs run", ())
+    security_groups: tuple[str, ...] = setting("of that VPC", ())
+    variables: dict[str, object] = setting(
+        "environment variables of the jobs; they stand in the definition, so no secrets", dict
+    )
+    tags: dict[str, object] = setting("of the pipeline and its jobs, for AWS's bills", dict)
+
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of what SageMaker would refuse later."""
+        if not _ROLE.fullmatch(str(given.get("role", _A_ROLE))):
+            return "role", f"{given['role']!r} is no ARN of a role", f'role = "{_A_ROLE}"'
+        if not str(given.get("endpoint_url", "http://")).startswith(("http://", "https://")):
+            what = "SageMaker is asked over HTTP, and this is no address of that kind"
+            return "endpoint_url", what, 'endpoint_url = "https://…"'
+        if not re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,60}", str(given.get("pipeline", "a"))):
+            what = f"no pipeline of SageMaker can be called {given['pipeline']!r}"
+            return "pipeline", what, 'pipeline = "houses": letters, digits and -, 60 at most'
+        network = given.keys() & {"subnets", "security_groups"}
+        if len(network) == 1:
+            what = "a VPC needs both, subnets and security_groups"
+            return network.pop(), what, "give the other one too"
+        if given.get("spot") and given.get("warm_pool_s"):
+            return "spot", "machines of a warm pool are none of spot", "take one of them out"
+        for key in ("spot", "warm_pool_s", "metrics"):
+            if given.get(key) and not given.get("training"):
+                return key, f"{key} is for training jobs, and no task is one", 'training = ["*"]'
+        tables = (given.get(key, {}) for key in ("instances", "variables", "tags"))
+        for key, table in zip(("instances", "variables", "tags"), tables, strict=True):
+            if named := _no_text(table):
+                return key, f"{named[0]} is no text", f'{named[0]} = "{named[1]}"'
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """Where datasets lie here, and where DVC keeps their versions."""
 
@@ -154,6 +230,11 @@ class DataSettings:
         "DVC's remote: a folder or `s3://bucket/prefix`", ".charkha/remote", path=True
     )
     endpoint_url: str | None = setting("S3 endpoint of the remote, where it is not AWS", None)
+    pull: bool = setting(
+        "bring a dataset that a step has to load and that is not here from the remote: for tasks of "
+        "an engine, in whose image it is not",
+        False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -641,6 +722,7 @@ class Project:
     pipeline: PipelineSettings
     airflow: AirflowSettings
     kubeflow: KubeflowSettings
+    sagemaker: SagemakerSettings
     data: DataSettings
     dvc: DvcSettings
     blobs: BlobSettings
@@ -667,6 +749,7 @@ SECTIONS: dict[str, type] = {
     "pipeline": PipelineSettings,
     "airflow": AirflowSettings,
     "kubeflow": KubeflowSettings,
+    "sagemaker": SagemakerSettings,
     "data": DataSettings,
     "dvc": DvcSettings,
     "blobs": BlobSettings,
@@ -767,6 +850,12 @@ def ledger_address(project: Project) -> str:
             f"{problem[1]}: {given} is no address", where=FILE, fix=problem[2]
         )
     return url
+
+
+def _no_text(table: object) -> tuple[str, object] | None:
+    """Return the first entry of a table that is no text."""
+    entries = table.items() if isinstance(table, dict) else ()
+    return next(((str(n), value) for n, value in entries if not isinstance(value, str)), None)
 
 
 def _here() -> Path:

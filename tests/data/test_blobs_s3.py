@@ -61,6 +61,18 @@ class TestS3(BlobStoreContract):
         assert s3.client.list_objects_v2(Bucket=store._bucket)["IsTruncated"]
         assert len(store.notes("many")) == s3.page_keys + 1
 
+    def test_a_note_is_fetched_once_and_one_that_was_taken_out_is_gone(self, s3):
+        bucket = s3.make_bucket()
+        ours, others = blobs_in(s3, bucket), blobs_in(s3, bucket)
+        others.note("run", b"first")
+        assert ours.notes("run") == [b"first"]
+        (kept,) = s3.client.list_objects_v2(Bucket=bucket)["Contents"]
+        s3.client.put_object(Bucket=bucket, Key=kept["Key"], Body=b"what nobody writes")
+        others.note("run", b"second")
+        assert set(ours.notes("run")) == {b"first", b"second"}
+        others.unnote("run", b"first")
+        assert ours.notes("run") == [b"second"]
+
     def test_a_blob_of_another_length_is_written_again(self, s3):
         bucket = s3.make_bucket()
         store = blobs_in(s3, bucket, "")

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from charkha.data.adding import add
+from charkha.data.datasets import dataset
 from charkha.data.digests import FileDigests
 from charkha.data.moving import pull, push, restore
 from charkha.data.versions import find_version, log, statuses
@@ -71,6 +72,19 @@ def test_list_tells_what_is_not_committed(project, houses):
     houses.write_text(THIRD)
     add(project, str(houses))
     assert [status.committed for status in statuses(project)] == [False]
+
+
+def test_a_dataset_that_is_loaded_is_pulled_where_the_project_wants_that_and_is_as_old_as_its_pointer(
+    project, houses
+):
+    push(project)
+    wipe(project, houses)
+    with pytest.raises(DataError, match="was not pulled"):
+        dataset("houses").bind(project).load()
+    pulling = dataclasses.replace(project, data=dataclasses.replace(project.data, pull=True))
+    assert len(dataset("houses").bind(pulling).load()) == 2
+    pointer = houses.with_name("houses.csv.dvc")
+    assert houses.stat().st_mtime_ns == pointer.stat().st_mtime_ns
 
 
 def test_what_was_pushed_comes_back_after_everything_here_is_lost(project, houses):

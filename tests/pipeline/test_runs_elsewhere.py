@@ -1,10 +1,12 @@
 """What is told of a run whose tasks somebody else starts: begun, ended, gone on with, given up."""
 
 import os
+import signal
 
 import pytest
 
-from charkha.errors import CharkhaError, StepFailed
+from charkha.cli.main import main
+from charkha.errors import DONE, YOU, CharkhaError, StepFailed
 from charkha.pipeline import submitting, tasks
 from charkha.pipeline.boards import open_board
 from charkha.pipeline.runs import list_runs, read_run
@@ -62,6 +64,19 @@ def test_a_run_that_failed_goes_on_when_a_step_of_it_runs_again_and_ends_anew(pr
     told = tasks.conclude(project, "night")
     assert (told.status, told.error, told.steps["second"].how) == ("finished", None, "ran")
     assert read_run("night", project).status == "finished"
+
+
+def test_a_task_that_begins_the_run_takes_the_engines_id_where_nobody_has_given_ours(
+    project, monkeypatch, capsys
+):
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # which is the test runner's own
+    words = ["--begin", "--engine", "sagemaker", "--end", "failed"]
+    assert main(["step", "run", "--run", "-", "--run", "abc123", "--step", "first", *words]) == DONE
+    board = open_board(project, "abc123")
+    assert board.opening().engine == "sagemaker"
+    assert board.ended() is None  # the step worked, and others follow
+    assert main(["step", "run", "--outputs", "outputs", "--step", "first", "--begin"]) == YOU
 
 
 def test_the_first_end_counts_as_long_as_nothing_runs_again(project):

@@ -17,7 +17,7 @@ from charkha.cli import show
 from charkha.cli.arguments import count, pair, parser, subcommand, subcommands
 from charkha.cli.stories import run_as_json
 from charkha.cli.telling import Teller, tell_mlflow
-from charkha.errors import DONE, YOU, CharkhaError
+from charkha.errors import DONE, YOU, CharkhaError, UserError
 from charkha.models import elsewhere, tracker
 from charkha.models.tracked import CONTEXTS
 from charkha.pipeline import tasks
@@ -62,12 +62,26 @@ def _start(project: Project, given: argparse.Namespace) -> int:
 
 
 def _begin(project: Project, given: argparse.Namespace) -> Opening:
-    params = {**given.params, **dict(pair(text) for text in given.param)}
+    params = {**(given.params or {}), **dict(pair(text) for text in given.param)}
     return tasks.begin(project, given.run, params, engine=given.engine, shape=given.shape)
 
 
 def _run(project: Project, given: argparse.Namespace) -> int:
-    run = _perform(project, given)
+    if given.outputs and (given.begin or given.end or given.metrics):
+        raise UserError("--begin, --end and --metrics are for a run", fix="take --outputs out")
+    if given.begin:
+        _begin(project, given)
+    try:
+        run = _perform(project, given)
+    except CharkhaError:
+        if given.end:
+            elsewhere.conclude(project, given.run)
+        raise
+    if run and given.metrics:
+        for name, value in elsewhere.metrics_of(project, run, given.step).items():
+            show.note(f"metric {name}={value!r}")
+    if given.end == "always":
+        return _finish(project, given)
     if given.json:
         show.as_json({"run": run, "steps": given.step})
     return DONE
@@ -170,7 +184,8 @@ def _interrupted(*_: object) -> NoReturn:
 
 
 def _id(text: str) -> str:
-    """Make a run's id of an engine's own."""
+    """Make a run's id of an engine's own; of `-`, where an engine has no empty words, none."""
+    text = "" if text == "-" else text
     return text and (_UNFIT.sub("-", text).strip("-.") or "run")
 
 
@@ -214,6 +229,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_beginning(start)
     start.add_argument("--shape", metavar="DIGEST", help="of the steps that the engine knows")
+    _add_running(among)
+    counting = _subcommand(among, "count", "print the elements of a fan-out: [0, 1, 2]")
+    counting.add_argument("--step", metavar="NAME", required=True)
+    finish = _subcommand(among, "finish", "end a run: write its journal, and fill MLflow")
+    finish.add_argument("--because", metavar="TEXT", help="why, where no step can say so")
+    finish.add_argument(
+        "--kubeflow", metavar="JSON", help="{{$}} of a task of Kubeflow: where its outputs go"
+    )
+    _add_place(finish)
+    _add_whole(among)
+    return made
+
+
+def _add_running(among: Subcommands) -> None:
     run = _subcommand(among, "run", "perform steps of a run, or find them done")
     run.add_argument(
         "--step", metavar="NAME", action="append", required=True, help="again for more"
@@ -227,18 +256,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="the engine repeats what fails; this is the Nth, or `next` where it does not count",
     )
+    run.add_argument("--begin", action="store_true", help="first begin the run, as `start` does")
+    run.add_argument(
+        "--end",
+        choices=("failed", "always"),
+        help="then end the run, as `finish` does: where a step fails, or in any case",
+    )
+    run.add_argument("--metrics", action="store_true", help="print the numbers that steps return")
+    run.set_defaults(kubeflow=None, because=None)
+    _add_beginning(run)
+    run.add_argument("--shape", metavar="DIGEST", help="with --begin: of the engine's steps")
     _add_workers(run)
     _add_place(run)
-    counting = _subcommand(among, "count", "print the elements of a fan-out: [0, 1, 2]")
-    counting.add_argument("--step", metavar="NAME", required=True)
-    finish = _subcommand(among, "finish", "end a run: write its journal, and fill MLflow")
-    finish.add_argument("--because", metavar="TEXT", help="why, where no step can say so")
-    finish.add_argument(
-        "--kubeflow", metavar="JSON", help="{{$}} of a task of Kubeflow: where its outputs go"
-    )
-    _add_place(finish)
-    _add_whole(among)
-    return made
 
 
 def _add_whole(among: Subcommands) -> None:

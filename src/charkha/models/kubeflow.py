@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 from charkha.errors import UserError
 from charkha.models import tracker
-from charkha.models.recording import Measured, Recording
-from charkha.pipeline.boards import open_board
-from charkha.pipeline.runs import open_artifacts
+from charkha.models.elsewhere import metrics_of
 
 if TYPE_CHECKING:
     from charkha.project import Project
@@ -33,24 +31,13 @@ def write_outputs(project: Project, run: str, given: str) -> None:
         declared = {name: kept["artifacts"][0] for name, kept in outputs["artifacts"].items()}
     except (ValueError, KeyError, TypeError, IndexError) as e:
         raise UserError(f"{given[:80]!r} is not what Kubeflow gives a task as {{{{$}}}}") from e
-    known = {"metrics": _metrics(project, run), "model": _model(project, run)}
+    known = {"metrics": metrics_of(project, run), "model": _model(project, run)}
     artifacts = {
         name: {"artifacts": [{**artifact, "metadata": known.get(name, {})}]}
         for name, artifact in declared.items()
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"artifacts": artifacts}))
-
-
-def _metrics(project: Project, run: str) -> dict[str, object]:
-    recording = Recording(project, run, open_artifacts(project))
-    return {
-        point.name: point.value
-        for line in open_board(project, run).lines()
-        for record in recording.hear(line)
-        if isinstance(record, Measured)
-        for point in record.points
-    }
 
 
 def _model(project: Project, run: str) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -44,19 +45,32 @@ def difference(was: Parts | None, unit: Unit) -> list[Reason]:
 
 
 class FileMemory:
-    """A pipeline's memory in one file of this machine, written when a run ends."""
+    """A pipeline's memory in one file of this machine, written when a run ends.
 
-    def __init__(self, folder: Path, pipeline: str) -> None:
+    `lent` is what another machine knew, for one that has no file.
+    """
+
+    def __init__(
+        self, folder: Path, pipeline: str, lent: Callable[[], Mapping[str, Parts]] = dict
+    ) -> None:
         self._file = folder / f"{pipeline.replace(':', '.').replace(os.sep, '.')}.json"
         self._parts: dict[str, Parts] = {}
         self._hints: list[str] = []
         self._changed = False
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        try:
             kept = json.loads(self._file.read_bytes())
             self._parts, self._hints = kept["parts"], kept["hints"]
+        except FileNotFoundError:
+            self._parts = dict(lent())
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
 
     def because(self, unit: Unit) -> list[Reason]:
         return difference(self.parts(unit), unit)
+
+    def all(self) -> dict[str, Parts]:
+        """Return what every step was made of before, by name."""
+        return self._parts
 
     def parts(self, unit: Unit) -> Parts | None:
         """Return what it was made of before; None where that is not known."""

@@ -16,7 +16,7 @@ from charkha.pipeline.journal import Line, new_id
 from charkha.pipeline.plans import plan
 from charkha.pipeline.run import load_pipeline
 from charkha.pipeline.runs import ENGINE_FILE, Run, tell
-from charkha.pipeline.tasks import begin, conclude
+from charkha.pipeline.tasks import begin, conclude, lend
 from charkha.project import open_project
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def submit(
     planned = plan(pipeline, project, params or {})
     run = new_id()
     begin(project, run, params or {}, engine=engine, pipeline=pipeline)
+    lend(project, run)
     keep(project, run, engine, None)  # first: who is killed in between has begun a run all the same
     try:
         keep(project, run, engine, chosen.submit(planned, run))

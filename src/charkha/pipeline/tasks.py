@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from charkha.pipeline.units import Outputs
     from charkha.project import Project
 
+LENT = "memory"  # under which a board keeps what the machine knew that has submitted the run
+
 
 def begin(
     project: Project,
@@ -119,7 +121,7 @@ def perform(
         run,
         graph,
         Part(steps=frozenset(steps), known=known, element=element, attempt=attempt),
-        memory=memory_of(project, graph, board.blobs),
+        memory=memory_of(project, graph, board.blobs, board),
         workers=workers,
         listeners=(_teller(board), *listeners),
         contexts=contexts,
@@ -156,10 +158,27 @@ def walk(
     engine.walk()
 
 
-def memory_of(project: Project, graph: Graph, blobs: BlobStore) -> SharedMemory:
-    """Return what all machines that reach the blobs know of this pipeline's steps."""
-    here = FileMemory(project.state / "last", graph.pipeline)
+def memory_of(
+    project: Project, graph: Graph, blobs: BlobStore, board: Board | None = None
+) -> SharedMemory:
+    """Return what all machines that reach the blobs know of this pipeline's steps.
+
+    On one that has never run it, also what the machine knew that has submitted the run of `board`.
+    """
+
+    def lent() -> dict[str, Any]:
+        return (board.kept(LENT) if board else None) or {}
+
+    here = FileMemory(project.state / "last", graph.pipeline, lent)
     return SharedMemory(blobs, f"{project.name} {graph.pipeline}", here)
+
+
+def lend(project: Project, run: str) -> None:
+    """Have the tasks of a run that was begun know on other machines what this one knows."""
+    board = open_board(project, run)
+    known = FileMemory(project.state / "last", board.opening().graph.pipeline).all()
+    if known and "://" in project.blobs.url:  # with a folder, tasks run where its file is
+        board.keep(LENT, known)
 
 
 def size_of(board: Board, graph: Graph, step: str, artifacts: Artifacts) -> int:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _IN_MEMORY = 16 << 20  # bytes of one put that are held before they go to a temporary file
 _READERS = 8  # notes fetched at once
+_REMEMBERED = 10_000  # notes that were read before
+_SMALL = 16 << 10  # bytes of one that is remembered
 _CLIENT = Config(
     connect_timeout=3,  # seconds; a host that is not there is told within ten
     read_timeout=60,
@@ -82,6 +84,9 @@ class S3Blobs:
         self._made: S3Client | None = None
         self._making = threading.Lock()
         self._bucket_seen = False
+        self._known: dict[
+            str, bytes
+        ] = {}  # notes by key, which has their digest: they never change
 
     def put(self, content: BinaryIO) -> str:
         digest = hashlib.sha256()
@@ -138,11 +143,21 @@ class S3Blobs:
                 ]
         except (ClientError, BotoCoreError) as e:
             raise self._translated(e) from e
-        if not found:
-            return []
-        with ThreadPoolExecutor(_READERS) as pool:
-            records = list(pool.map(self._record, [key for _, key in sorted(found)]))
-        return [record for record in records if record is not None]
+        keys = [key for _, key in sorted(found)]
+        seen = self._known  # which another thread may replace, and only adds to
+        known = {key: seen[key] for key in keys if key in seen}
+        if missing := [key for key in keys if key not in known]:
+            with ThreadPoolExecutor(_READERS) as pool:
+                read = zip(missing, pool.map(self._record, missing), strict=True)
+                known.update((key, record) for key, record in read if record is not None)
+            self._remember(known)
+        return [known[key] for key in keys if key in known]
+
+    def _remember(self, records: dict[str, bytes]) -> None:
+        """Keep small notes: whoever follows a run asks for them again and again."""
+        if len(self._known) > _REMEMBERED:
+            self._known = {}
+        self._known |= {key: r for key, r in records.items() if len(r) <= _SMALL}
 
     def unnote(self, name: str, record: bytes) -> None:
         self._delete(self._note(name, record))
