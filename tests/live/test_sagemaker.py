@@ -1,8 +1,6 @@
 """The contract of engines on an emulated SageMaker whose jobs are really run; see sagemaker_server.py."""
 
 import shutil
-import sys
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import boto3
@@ -15,18 +13,8 @@ from charkha.pipeline.engines.contract import EngineContract, planned
 from charkha.pipeline.engines.port import open_engine
 from charkha.project import open_project
 
-sys.path.insert(0, str(Path(__file__).parent))
-from sagemaker_server import Sagemaker
-
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/parity"
 ROLE = "arn:aws:iam::123456789012:role/charkha"
-
-
-@pytest.fixture(scope="session")
-def sagemaker(s3):
-    server = Sagemaker(s3.endpoint_url)
-    yield server
-    server.stop()
 
 
 MEASURED = """
@@ -39,6 +27,10 @@ def measured(squares: list) -> dict[str, float]:
 
 class TestSagemaker(EngineContract):
     name = "sagemaker"
+
+    @pytest.fixture
+    def tables(self, tables):
+        return tables
 
     @pytest.fixture
     def settings(self, tmp_path, s3, sagemaker, tables, monkeypatch):
