@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charkha.errors import BackendError, NotFound, ProjectError, Unavailable, UserError
 from charkha.pipeline.engines.airflow_api import AirflowApi, Conflict, Json, part
-from charkha.pipeline.engines.airflow_dag import ELEMENTS, FINISH, START, dag_id, text_of
+from charkha.pipeline.engines.airflow_dag import dag_id, text_of
+from charkha.pipeline.engines.airflow_tasks import ELEMENTS, FINISH, START
 from charkha.pipeline.engines.port import EngineState, Handle, Status
 from charkha.pipeline.plans import Abilities, Cannot, Plan, check
 from charkha.stamps import is_ours, stamped, write
@@ -37,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 class AirflowEngine:
-    """Runs on the workers of an Airflow, as processes of theirs."""
+    """Runs on the workers of an Airflow, as processes of theirs; or as containers or pods."""
 
     abilities = Abilities(
         retries="engine",
@@ -45,15 +47,15 @@ class AirflowEngine:
         fan_out="engine",
         cpu=Cannot(
             because="starts a process on a worker, which takes what it wants",
-            instead="take cpu= out, or use another engine",
+            instead="take cpu= out, or have a task be a container: [airflow] tasks",
         ),
         memory=Cannot(
             because="starts a process on a worker, which takes what it wants",
-            instead="take memory= out, or use another engine",
+            instead="take memory= out, or have a task be a container: [airflow] tasks",
         ),
         gpu=Cannot(
             because="starts a process on a worker, which takes what it wants",
-            instead="take gpu= out, or use another engine",
+            instead="take gpu= out, or have a task be a container: [airflow] tasks",
         ),
         schedule="engine",
         params="engine",
@@ -62,6 +64,8 @@ class AirflowEngine:
     def __init__(self, project: Project) -> None:
         self._project, self._settings = project, project.airflow
         self._api = AirflowApi(project)
+        if self._settings.tasks != "process":
+            self.abilities = replace(self.abilities, cpu="engine", memory="engine", gpu="engine")
         self._seen: tuple[float, Handle, EngineState] | None = None
 
     def compile(self, plan: Plan) -> dict[str, str]:
