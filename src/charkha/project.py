@@ -93,6 +93,11 @@ class AirflowSettings:
     variables: dict[str, object] = setting(
         "environment variables of the tasks; they stand in the DAG's file, so no secrets", dict
     )
+    on_data: bool = setting(
+        "start a run when a dataset that the pipeline reads has a new version; beside `[pipeline] "
+        "schedule`",
+        False,
+    )
     patience_s: float = setting("seconds to wait until Airflow has read a new file", 400.0, least=0)
 
     @staticmethod

@@ -29,6 +29,23 @@ ROOT = Path(__file__).parent.parent.parent
 pytestmark = AIRFLOW
 
 
+WATCHED = """
+import pandas as pd
+
+from charkha import dataset, pipeline, step
+
+
+@step
+def counted(sales: pd.DataFrame) -> int:
+    return len(sales)
+
+
+@pipeline
+def watched() -> None:
+    counted(dataset("sales"))
+"""
+
+
 class TestAirflow(EngineContract):
     name = "airflow"
     patience_s = float(PATIENCE_S)
@@ -95,6 +112,43 @@ def test_a_run_that_a_person_starts_in_airflow_is_found_and_its_params_are_the_p
     }
     assert told.output("waiting") == 0
     assert "waiting" in engine.log(handle, "waiting")
+
+
+def test_a_new_version_of_a_dataset_starts_a_run_and_the_same_one_starts_no_other(
+    root, airflow, tmp_path, capsys, monkeypatch
+):
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "Ada")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "ada@example.org")
+    file = root / "charkha.toml"
+    settings = file.read_text().replace("[airflow]", "[airflow]\non_data = true")
+    file.write_text(settings.replace('name = "tiny"', f'name = "{tmp_path.name}"'))
+    [module] = root.glob("tiny_*.py")
+    module.write_text(WATCHED)
+    subprocess.run(["git", "init", "--quiet", root], check=True)
+    project = open_project(root)
+    dag = project.airflow.dag
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text("area\n1\n")
+    second.write_text("area\n1\n2\n")
+    assert main(["data", "add", str(first), "--name", "sales"]) == 0
+    assert "no DAG of Airflow" in capsys.readouterr().err  # and the version is there all the same
+
+    engine, api = AirflowEngine(project), AirflowApi(project)
+    shutil.copy(rendered(root), airflow.dags / f"{dag}.py")
+    until(lambda: engine._source(dag))
+    api.ask("PATCH", f"dags/{dag}", {"is_paused": False})
+    assert main(["data", "add", str(second), "--name", "sales"]) == 0
+    assert "told Airflow of sales" in capsys.readouterr().err
+    runs = until(lambda: api.get(f"dags/{dag}/dagRuns")["dag_runs"])
+    assert [one["run_type"] for one in runs] == ["asset_triggered"]
+    until(lambda: api.get(f"dags/{dag}/dagRuns")["dag_runs"][0]["state"] in ("success", "failed"))
+    [told] = list_runs(project)
+    assert (told.status, told.output("counted")) == ("finished", 2)
+
+    assert main(["data", "announce"]) == 0
+    assert "told of all that is here" in capsys.readouterr().out
+    assert len(api.get(f"dags/{dag}/dagRuns")["dag_runs"]) == 1
 
 
 def test_a_worker_that_is_killed_fails_the_run_and_a_cleared_task_finishes_it(root, marks):

@@ -33,7 +33,7 @@ python = "/srv/houses/.venv/bin/python"
 AWS_ENDPOINT_URL = "http://127.0.0.1:9000"
 """
 PIPELINE = """
-from charkha import pipeline, step
+from charkha import dataset, pipeline, step
 
 
 @step(retries=2, retry_wait_s=30)
@@ -134,6 +134,16 @@ def shared() -> int:
 @pipeline
 def halved() -> None:
     shared()
+
+
+@step
+def counted(sales: list, streets: list) -> int:
+    return 1
+
+
+@pipeline
+def watched() -> None:
+    counted(dataset("sales"), dataset("streets"))
 
 
 @step(name="the best")
@@ -267,6 +277,34 @@ def test_parameters_that_give_other_steps_get_a_dag_of_their_own_that_has_no_sch
     assert name != usual
     assert "schedule=None" in text
     assert 'rows_2 = run("rows-2"' in text
+
+
+@pytest.mark.parametrize("cron", [True, False])
+def test_new_versions_of_what_the_pipeline_reads_start_runs_beside_its_schedule(root, cron):
+    file = root / "charkha.toml"
+    given = file.read_text().replace("[airflow]", "[airflow]\non_data = true")
+    file.write_text(given if cron else given.replace('schedule = "0 3 * * *"', ""))
+    _, text = compiled(root, "watched")
+    tree = ast.parse(text)
+    [schedule] = [
+        word.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "DAG"
+        for word in node.keywords
+        if word.arg == "schedule"
+    ]
+    any_of = "AssetAny(Asset('charkha://houses/sales'), Asset('charkha://houses/streets'))"
+    timetable = "CronTriggerTimetable('0 3 * * *', timezone='Europe/Berlin')"
+    both = f"AssetOrTimeSchedule(timetable={timetable}, assets={any_of})"
+    assert ast.unparse(schedule) == (both if cron else any_of)
+    assert max(map(len, text.splitlines()[2:])) <= 100
+
+
+def test_new_data_of_a_pipeline_that_reads_no_dataset_is_refused(root):
+    file = root / "charkha.toml"
+    file.write_text(file.read_text().replace("[airflow]", "[airflow]\non_data = true"))
+    with pytest.raises(ProjectError, match="the pipeline reads no dataset"):
+        compiled(root)
 
 
 def test_five_hundred_steps_are_five_hundred_tasks(root):

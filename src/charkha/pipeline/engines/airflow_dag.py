@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from charkha.errors import ProjectError
+from charkha.pipeline.engines.airflow_assets import address, datasets_of
 from charkha.pipeline.engines.airflow_tasks import (
     ELEMENTS,
     FINISH,
@@ -41,7 +42,8 @@ _TYPES = {
     "dict": "object",
 }
 _OURS = frozenset(  # names that the file has already
-    ("DAG", "CronTriggerTimetable", "Param", "task", "json", "timedelta", "dag")
+    ("Asset", "AssetAny", "AssetOrTimeSchedule")
+    + ("DAG", "CronTriggerTimetable", "Param", "task", "json", "timedelta", "dag")
     + ("start", "begun", "finish", "run", "run_each", "FOLDER", "CHARKHA", "RUN", "ATTEMPT")
     + ("TASK", "OURS", "DockerOperator", "KubernetesPodOperator", "Elements", "TO_XCOM")
 )
@@ -81,24 +83,51 @@ def text_of(plan: Plan, project: Project) -> str:
     settings = project.airflow
     check_settings(settings)
     _check_names(plan, settings)
-    scheduled = plan.schedule is not None and plan.shape == plan.usual_shape
+    schedule, names = _schedule(plan, project)
     fans_out = any(task.fan_out for task in plan.tasks.values())
-    names = {"CronTriggerTimetable": scheduled, "Param": plan.parameters}
-    cron = f"CronTriggerTimetable({quoted(plan.schedule or '')}, timezone={quoted(plan.timezone)})"
+    names |= {"Param"} if plan.parameters else set()
     title = f"Pipeline {plan.pipeline} of {plan.project} as a DAG: every task is one command of Charkha's."
     return (
         OPENING.format(title=title)
-        + imports(settings, (name for name, used in names.items() if used), fans_out=fans_out)
+        + imports(settings, names, fans_out=fans_out)
         + definitions(plan, project, fans_out=fans_out)
         + _BODY.format(
             dag=quoted(dag_id(plan, settings)),
             description=quoted(f"Pipeline {plan.pipeline} of {plan.project}"),
-            schedule=cron if scheduled else "None",
+            schedule=schedule,
             params=_params(plan.parameters),
             ends=ends(plan, settings),
             tasks=textwrap.indent("\n".join(_tasks(plan, settings)), "    "),
         )
     )
+
+
+def _schedule(plan: Plan, project: Project) -> tuple[str, set[str]]:
+    """Return when Airflow starts a run by itself, and what of its SDK that takes.
+
+    Raises:
+        ProjectError: new data is to start runs of a pipeline that reads no dataset.
+    """
+    if plan.shape != plan.usual_shape:
+        return "None", set()
+    cron = f"CronTriggerTimetable({quoted(plan.schedule or '')}, timezone={quoted(plan.timezone)})"
+    timetable = {"CronTriggerTimetable"} if plan.schedule else set()
+    if not project.airflow.on_data:
+        return cron if plan.schedule else "None", timetable
+    found = [f"Asset({quoted(address(project, name))})" for name in datasets_of(plan.graph)]
+    if not found:
+        raise ProjectError(
+            "new data is to start a run, and the pipeline reads no dataset",
+            where="charkha.toml, [airflow]",
+            fix='take on_data out, or give a step dataset("NAME")',
+        )
+    lines = ["AssetAny(", *(f"    {asset}," for asset in found), ")"]
+    names = {"Asset", "AssetAny", *timetable}
+    if plan.schedule:
+        lines[0], lines[-1] = "assets=AssetAny(", "),"
+        lines = ["AssetOrTimeSchedule(", *(f"    {x}" for x in (f"timetable={cron},", *lines)), ")"]
+        names.add("AssetOrTimeSchedule")
+    return textwrap.indent("\n".join(lines), "    ").strip(), names
 
 
 def _tasks(plan: Plan, settings: AirflowSettings) -> Iterable[str]:

@@ -26,19 +26,49 @@ CHARKHA = {charkha}
 """
 _RUN = """\
 # What the run is called at Charkha's: as here where `charkha run --on airflow` began it.
-RUN = (
-    "{quote}{{{{ run_id if run_id[0].isdigit()"
-    " else dag_run.run_after.strftime('%Y%m%d-%H%M%S-') ~ run_id }}}}{quote}"
-)
+RUN = {run}
 ATTEMPT = "{{{{ ti.try_number }}}}"
 """
+_NAME = (
+    "{{ run_id if run_id[0].isdigit() else dag_run.run_after.strftime('%Y%m%d-%H%M%S-') ~ run_id }}"
+)
+_SHELLS_NAME = """\
+(
+    "'{{ run_id if run_id[0].isdigit()"
+    " else dag_run.run_after.strftime('%Y%m%d-%H%M%S-') ~ run_id }}'"
+)"""
 _TASK = """\
 TASK = {{
 {lines}
 }}
-OURS = {{**TASK, "retries": 1, "retry_delay": timedelta(seconds=5)}}  # can be done twice
+"""
+_OURS = """\
+OURS = {**TASK, "retries": 1, "retry_delay": timedelta(seconds=5)}  # can be done twice
 
 
+"""
+_LOOP = """\
+
+
+with DAG(
+    dag_id={dag},
+    description={description},
+    schedule=CronTriggerTimetable({cron}, timezone={timezone}),
+    catchup=False,  # a look that was missed is none that has to be made up for
+    max_active_runs=1,
+    tags=["charkha"],
+) as dag:
+"""
+_LOOP_PROCESS = """\
+
+    @task.bash(task_id="loop", **TASK)
+    def loop():
+        return f"{CHARKHA} loop"
+
+    loop()
+"""
+_LOOP_ELSEWHERE = """\
+    {operator}(task_id="loop", {words}=[*CHARKHA, "loop"], **TASK)
 """
 _RUN_PROCESS = '''\
 def run(name, *steps, after, **how):
@@ -156,10 +186,15 @@ TO_XCOM = ["sh", "-c", '"$@" > /airflow/xcom/return.json', "sh"]
 """
 
 
-def imports(settings: AirflowSettings, names: Iterable[str], *, fans_out: bool) -> str:
+def imports(
+    settings: AirflowSettings, names: Iterable[str], *, fans_out: bool = False, timed: bool = True
+) -> str:
     """Return the imports of a file with these names of `airflow.sdk`."""
     parsed = fans_out and settings.tasks != "kubernetes"
-    lines = [*(["import json"] if parsed else []), "from datetime import timedelta", ""]
+    lines = [
+        *(["import json"] if parsed else []),
+        *(["from datetime import timedelta", ""] if timed else []),
+    ]
     known = sorted({"DAG", *names} | ({"task"} if settings.tasks == "process" else set()))
     known.sort(key=lambda name: (name != name.upper(), not name[0].isupper(), name))
     if settings.tasks != "process":
@@ -175,17 +210,19 @@ def definitions(plan: Plan, project: Project, *, fans_out: bool) -> str:
     if settings.tasks == "process":
         return (
             values(plan, project)
-            + _RUN.format(quote="'")
-            + _task(project)
+            + _RUN.format(run=_SHELLS_NAME)
+            + task(project)
+            + _OURS
             + _RUN_PROCESS
             + (_EACH_PROCESS if fans_out else "")
         )
     to_xcom = _TO_XCOM if fans_out and settings.tasks == "kubernetes" else ""
     return (
         values(plan, project)
-        + _RUN.format(quote="")
+        + _RUN.format(run=f"(\n    {quoted(_NAME)}\n)")
         + to_xcom
-        + _task(project)
+        + task(project)
+        + _OURS
         + _RUN_ELSEWHERE.format(**kind)
         + (_EACH_ELSEWHERE.format(**kind) if fans_out else "")
     )
@@ -210,31 +247,51 @@ def values(plan: Plan, project: Project) -> str:
     return f"CHARKHA = {literal(command)}\n"
 
 
-def resources(task: Task, settings: AirflowSettings) -> Iterator[str]:
+def loop_text(plan: Plan, project: Project, dag: str) -> str:
+    """Return the text of a DAG in which the loop looks, one at a time."""
+    settings = project.airflow
+    elsewhere = settings.tasks != "process"
+    title = f"The loop of {plan.project} as a DAG: it looks whether to train again."
+    return (
+        OPENING.format(title=title)
+        + imports(settings, ["CronTriggerTimetable"], timed=False)
+        + values(plan, project)
+        + task(project)
+        + _LOOP.format(
+            dag=quoted(dag),
+            description=quoted(f"The loop of {plan.project}"),
+            cron=quoted(settings.loop or ""),
+            timezone=quoted(plan.timezone),
+        )
+        + (_LOOP_ELSEWHERE.format(**_kind(settings)) if elsewhere else _LOOP_PROCESS)
+    )
+
+
+def resources(asking: Task, settings: AirflowSettings) -> Iterator[str]:
     """Yield what a container or a pod has to have, as arguments of its operator.
 
     Raises:
         ProjectError: a part of a GPU is asked for.
     """
-    if task.gpu and task.gpu != int(task.gpu):
+    if asking.gpu and asking.gpu != int(asking.gpu):
         raise ProjectError(
-            f"asks for gpu={task.gpu:g}, and {settings.tasks} gives whole ones",
-            where=f"step {task.steps[0]!r}",
+            f"asks for gpu={asking.gpu:g}, and {settings.tasks} gives whole ones",
+            where=f"step {asking.steps[0]!r}",
             fix="gpu=1, or use an engine that shares them, such as ray",
         )
     if settings.tasks == "docker":
-        if task.cpu is not None:
-            yield f"cpus={task.cpu:g}"
-        if task.memory_bytes is not None:
-            yield f"mem_limit={task.memory_bytes}"
-        if task.gpu:
-            asked = {"count": int(task.gpu), "capabilities": [["gpu"]]}
+        if asking.cpu is not None:
+            yield f"cpus={asking.cpu:g}"
+        if asking.memory_bytes is not None:
+            yield f"mem_limit={asking.memory_bytes}"
+        if asking.gpu:
+            asked = {"count": int(asking.gpu), "capabilities": [["gpu"]]}
             yield f"device_requests=[{literal(asked)}]"
     elif settings.tasks == "kubernetes":
         asked = {
-            "cpu": None if task.cpu is None else f"{task.cpu:g}",
-            "memory": None if task.memory_bytes is None else str(task.memory_bytes),
-            settings.accelerator: str(int(task.gpu)) if task.gpu else None,
+            "cpu": None if asking.cpu is None else f"{asking.cpu:g}",
+            "memory": None if asking.memory_bytes is None else str(asking.memory_bytes),
+            settings.accelerator: str(int(asking.gpu)) if asking.gpu else None,
         }
         given = {name: amount for name, amount in asked.items() if amount is not None}
         if given:
@@ -278,7 +335,7 @@ def is_taken_for_a_file(name: str, settings: AirflowSettings) -> bool:
     return settings.tasks == "docker" and name.endswith(_FILES)
 
 
-def _task(project: Project) -> str:
+def task(project: Project) -> str:
     """Return the arguments that all tasks have."""
     settings = project.airflow
     if settings.tasks == "process":

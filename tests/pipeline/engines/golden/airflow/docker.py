@@ -1,5 +1,5 @@
 """Pipeline forest of houses as a DAG: every task is one command of Charkha's."""
-# Written by `charkha render airflow`, which leaves it alone once somebody has changed it. sha256:aceb8f63cefdfec0fc6bb32867a65ada7f29d86ca26285d356f167445b196d9d
+# Written by `charkha render airflow`, which leaves it alone once somebody has changed it. sha256:51d14b847e6143709253abf6c1e2b74c08ba3d1005d2a02b51c21a9cf790427a
 
 import json
 from datetime import timedelta

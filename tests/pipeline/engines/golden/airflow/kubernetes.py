@@ -1,5 +1,5 @@
 """Pipeline forest of houses as a DAG: every task is one command of Charkha's."""
-# Written by `charkha render airflow`, which leaves it alone once somebody has changed it. sha256:a413ca45d23c1726803e08999ed417f6158d5dbdb521b7b957a1a3137731fe76
+# Written by `charkha render airflow`, which leaves it alone once somebody has changed it. sha256:bfddc5740c2f0b877eb3c6dcee761865a579a026d3b402139befc4936a48e4cb
 
 from datetime import timedelta
 
