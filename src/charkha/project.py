@@ -98,6 +98,10 @@ class AirflowSettings:
         "schedule`",
         False,
     )
+    loop: str | None = setting(
+        "cron of a second DAG, in which `charkha loop` looks whether to train again; none without it",
+        None,
+    )
     patience_s: float = setting("seconds to wait until Airflow has read a new file", 400.0, least=0)
 
     @staticmethod
@@ -580,6 +584,10 @@ class LoopSettings:
         choices=("everything", "window", "since change"),
     )
     window: str = setting("that window: so many labelled rows (`1000`), or an age (`90d`)", "90d")
+    engine: str = setting(
+        "where a turn trains: `local` is here, or another one as `charkha run --on` takes it",
+        "local",
+    )
     since_param: str | None = setting(
         "parameter of the pipeline that gets the first moment to train on; empty: everything", None
     )

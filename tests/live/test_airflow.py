@@ -14,6 +14,7 @@ import pytest
 
 from charkha.cli.main import main
 from charkha.errors import BackendError, UserError
+from charkha.loop.opening import trainer_of
 from charkha.pipeline import submitting
 from charkha.pipeline.boards import open_board
 from charkha.pipeline.engines.airflow import AirflowEngine
@@ -149,6 +150,39 @@ def test_a_new_version_of_a_dataset_starts_a_run_and_the_same_one_starts_no_othe
     assert main(["data", "announce"]) == 0
     assert "told of all that is here" in capsys.readouterr().out
     assert len(api.get(f"dags/{dag}/dagRuns")["dag_runs"]) == 1
+
+
+def test_the_loop_looks_in_a_dag_of_its_own_and_finds_the_run_that_it_has_begun_on_airflow(
+    root, airflow, marks
+):
+    file = root / "charkha.toml"
+    settings = file.read_text().replace("[airflow]", '[airflow]\nloop = "0 3 1 1 *"')
+    file.write_text(f'{settings}\n[loop]\nengine = "airflow"\nstrategy = "none"\n')
+    project = open_project(root)
+    api, dag = AirflowApi(project), project.airflow.dag
+    (marks / "wait").touch()
+    turn, params = "20261126T101500-ab12", {"name": "a turn's"}
+    assert trainer_of(project).train(params, turn).goes_on
+    wait_for(marks / "waiting", PATIENCE_S)
+    [begun] = list_runs(project)
+    submitting.keep(project, begun.id, "airflow", None)  # as who is killed before it has the answer
+    assert trainer_of(project).train(params, turn).goes_on
+    (marks / "wait").unlink()
+    trained = until(lambda: over(trainer_of(project).train(params, turn)))
+    assert trained.run == begun.id
+    [run] = api.get(f"dags/{dag}/dagRuns")["dag_runs"]
+    assert (run["dag_run_id"], run["state"]) == (begun.id, "success")
+
+    loop = f"{dag}-loop"
+    until(lambda: AirflowEngine(project)._source(loop))
+    details = api.get(f"dags/{loop}/details")
+    assert (details["max_active_runs"], details["catchup"]) == (1, False)
+    api.ask("PATCH", f"dags/{loop}", {"is_paused": False})
+    run = triggered(api, loop)
+    until(lambda: api.get(f"dags/{loop}/dagRuns/{run}")["state"] in ("success", "failed"))
+    handle = {"dag": loop, "run": run}
+    assert api.get(f"dags/{loop}/dagRuns/{run}")["state"] == "success"
+    assert "there is no champion" in AirflowEngine(project).log(handle, "loop")
 
 
 def test_a_worker_that_is_killed_fails_the_run_and_a_cleared_task_finishes_it(root, marks):
@@ -290,6 +324,10 @@ def triggered(api, dag, **conf):
 def ended(project, run, status):
     told = read_run(run, project)
     return told if told.status == status else None
+
+
+def over(trained):
+    return None if trained.goes_on else trained
 
 
 def parent_of(pid):

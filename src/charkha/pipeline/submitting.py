@@ -50,8 +50,10 @@ def submit(
         CharkhaError: the definition is wrong, or the engine refuses it or does not answer.
     """
     asked_again = run is not None
-    if run is not None and (_is_taken(project, run) or _has_ended(project, run)):
+    if run is not None and is_taken(project, run):
         return run
+    if run is not None and _has_ended(project, run):
+        return conclude(project, run).id  # its journal, where another machine has submitted it
     pipeline = pipeline or load_pipeline(project)
     chosen = open_engine(project, engine)
     planned = plan(pipeline, project, params or {})
@@ -94,7 +96,7 @@ def follow(
     told.started_at = opening.at
     bus = Bus(lambda event: tell(told, event), *listeners)
     bus.emit(opening.started)
-    over = not _is_taken(project, run) and board.ended() is not None
+    over = not is_taken(project, run) and board.ended() is not None
     asking = None if over else _Asking(project, run, bus, patience_s)
     seen: set[str] = set()
     while True:
@@ -205,7 +207,17 @@ def keep(project: Project, run: str, engine: str, handle: Handle | None) -> None
     partial.replace(file)
 
 
-def _is_taken(project: Project, run: str) -> bool:
+def ask(project: Project, run: str) -> EngineState:
+    """Ask the engine that has taken a run how far it is.
+
+    Raises:
+        CharkhaError: it does not answer, or knows of no such run.
+    """
+    engine, handle = _engine_of(project, run)
+    return engine.state(handle)
+
+
+def is_taken(project: Project, run: str) -> bool:
     """Whether an engine has taken a run, as far as is known here."""
     try:
         _engine_of(project, run)

@@ -300,6 +300,26 @@ def test_new_versions_of_what_the_pipeline_reads_start_runs_beside_its_schedule(
     assert max(map(len, text.splitlines()[2:])) <= 100
 
 
+@pytest.mark.parametrize("tasks", ["process", "docker"])
+def test_the_loop_is_a_dag_of_its_own_in_which_one_look_runs_at_a_time(root, tasks):
+    file = root / "charkha.toml"
+    file.write_text(file.read_text().replace("[airflow]", '[airflow]\nloop = "*/10 * * * *"'))
+    if tasks == "docker":
+        contained(root, tasks, 'loop = "*/10 * * * *"\n')
+    project = open_project(root)
+    pipeline = load_pipeline(project)
+    texts = open_engine(project, "airflow").compile(plan(pipeline, project, {}))
+    assert list(texts) == ["dags/houses-prices.py", "dags/houses-prices-loop.py"]
+    text = texts["dags/houses-prices-loop.py"]
+    ast.parse(text)
+    assert 'schedule=CronTriggerTimetable("*/10 * * * *", timezone="Europe/Berlin")' in text
+    assert "max_active_runs=1" in text
+    assert ('return f"{CHARKHA} loop"' if tasks == "process" else '[*CHARKHA, "loop"]') in text
+    assert "airflow.providers" not in text or tasks == "docker"
+    unusual = open_engine(project, "airflow").compile(plan(pipeline, project, {"twice": True}))
+    assert len(unusual) == 1
+
+
 def test_new_data_of_a_pipeline_that_reads_no_dataset_is_refused(root):
     file = root / "charkha.toml"
     file.write_text(file.read_text().replace("[airflow]", "[airflow]\non_data = true"))
