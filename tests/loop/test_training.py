@@ -7,7 +7,9 @@ import pytest
 from charkha.errors import Unavailable, UserError
 from charkha.loop.opening import check_settings, trainer_of
 from charkha.loop.training import ProcessTrainer
+from charkha.models.tracker import TrackingState
 from charkha.pipeline import submitting
+from charkha.pipeline.boards import open_board
 from charkha.pipeline.runs import list_runs
 from charkha.project import open_project
 
@@ -92,6 +94,12 @@ def test_a_loop_that_was_killed_finds_its_run_on_the_engine_and_starts_no_other(
     assert ended(project, {"until": "today"}).run == begun.id == "20261126-101500-ab12"
     assert [(run.id, run.status) for run in list_runs(project)] == [(begun.id, "finished")]
     assert (root / "begun").read_text() == "x"
+
+    assert trainer_of(project).made("one", begun.id) is None
+    behind = TrackingState(state="waiting", error="MLflow is away")
+    open_board(project, begun.id).keep("mlflow", behind._asdict())
+    with pytest.raises(Unavailable, match="MLflow is away"):
+        trainer_of(project).made("one", begun.id)
 
 
 def test_a_run_that_failed_on_an_engine_says_why_as_often_as_it_is_asked_for(root):

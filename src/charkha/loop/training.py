@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from charkha.errors import THEY, CharkhaError, Unavailable
-from charkha.models import tracker
+from charkha.models import elsewhere, tracker
 from charkha.models.recording import PACKAGE_STEP
 from charkha.models.registry import list_versions
 from charkha.pipeline import submitting
@@ -154,6 +154,16 @@ class EngineTrainer(ProcessTrainer):
             return Trained(run=run)
         why = f"run {run} on {self._engine} {told.status}: {told.error or 'it does not say why'}"
         return Trained(run=None, failed=why)
+
+    def made(self, model: str, run: str) -> ModelVersion | None:
+        found = super().made(model, run)
+        reached = elsewhere.state_of(self._project, run) if found is None else None
+        if reached is not None and reached.state != "done":  # as its last task has said
+            raise Unavailable(
+                f"MLflow does not have run {run} yet: {reached.error or reached.state}",
+                fix=f"charkha runs, on the machine where the last task of run {run} ran",
+            )
+        return found
 
 
 def packages_of(run: Run) -> set[str]:

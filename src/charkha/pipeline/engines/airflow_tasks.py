@@ -141,7 +141,7 @@ class Elements({operator}):
 def run_each(name, *, after, **how):
     """Return a task for each element of a step's list, counted when the list is there."""
     asked = [*CHARKHA, "step", "count", "--run", RUN, "--step", name]
-    counting = {{**OURS, "do_xcom_push": True, "trigger_rule": "none_failed"}}
+    counting = {{**OURS, "do_xcom_push": True, "trigger_rule": "none_failed"{more}}}
     counted = Elements(task_id=f"{{name}}.elements", {counting}, **counting)
     after >> counted
     asked = [*CHARKHA, "step", "run", "--run", RUN, "--step", name, "--attempt", ATTEMPT]
@@ -172,6 +172,7 @@ _DOCKER = {
     "counted": "lines = super().execute(context)  # of both its streams\n        "
     'counted = json.loads(next(line for line in reversed(lines) if line.startswith("[")))',
     "counting": "command=asked, xcom_all=True",
+    "more": "",
 }
 _KUBERNETES = {
     "operator": "KubernetesPodOperator",
@@ -179,6 +180,7 @@ _KUBERNETES = {
     "module": "airflow.providers.cncf.kubernetes.operators.pod",
     "counted": "counted = super().execute(context)",
     "counting": "cmds=[*TO_XCOM, *asked]",
+    "more": ', "deferrable": False',
 }
 _TO_XCOM = """\
 # A container beside it, which the provider adds, hands this file on.
@@ -358,6 +360,7 @@ def task(project: Project) -> str:
             "pod_template_file": settings.pod_template,
         }
         lines |= {name: quoted(value) for name, value in named.items() if value is not None}
+        lines["startup_timeout_seconds"] = "600"  # a node may have to come up first
     written = [f'    "{name}": {value},' for name, value in lines.items()]
     written.append('    "do_xcom_push": False,  # bytes go through Charkha\'s blobs')
     written.append('    "retries": 0,')

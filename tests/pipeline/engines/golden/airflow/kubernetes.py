@@ -1,5 +1,5 @@
 """Pipeline forest of houses as a DAG: every task is one command of Charkha's."""
-# Written by `charkha render airflow`, which leaves it alone once somebody has changed it. sha256:bfddc5740c2f0b877eb3c6dcee761865a579a026d3b402139befc4936a48e4cb
+# Written by `charkha render airflow`, which leaves it alone once somebody has changed it. sha256:f12aec96e4bb1348480a4920a5c175d7c1db8a6a4282fabfa0f07a3785e97e5f
 
 from datetime import timedelta
 
@@ -20,6 +20,7 @@ TASK = {
     "namespace": "team",
     "service_account_name": "pipeline-runner",
     "pod_template_file": "/etc/airflow/pod.yaml",
+    "startup_timeout_seconds": 600,
     "do_xcom_push": False,  # bytes go through Charkha's blobs
     "retries": 0,
 }
@@ -47,7 +48,7 @@ class Elements(KubernetesPodOperator):
 def run_each(name, *, after, **how):
     """Return a task for each element of a step's list, counted when the list is there."""
     asked = [*CHARKHA, "step", "count", "--run", RUN, "--step", name]
-    counting = {**OURS, "do_xcom_push": True, "trigger_rule": "none_failed"}
+    counting = {**OURS, "do_xcom_push": True, "trigger_rule": "none_failed", "deferrable": False}
     counted = Elements(task_id=f"{name}.elements", cmds=[*TO_XCOM, *asked], **counting)
     after >> counted
     asked = [*CHARKHA, "step", "run", "--run", RUN, "--step", name, "--attempt", ATTEMPT]
