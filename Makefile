@@ -37,8 +37,9 @@ lock: $(VENV)/.uv  ## Resolve constraints.txt again, to the newest versions that
 	{ sed -n 1p constraints.txt; printf 'hatchling\nuv\n' | $(BIN)/uv pip compile --quiet \
 	  --all-extras --no-header --no-annotate pyproject.toml -; } > $(VENV)/constraints.new
 	mv $(VENV)/constraints.new constraints.txt
-	{ sed -n 1p constraints-airflow.txt; echo 'apache-airflow>=3.3,<3.4' | $(BIN)/uv pip compile --quiet \
-	  --no-header --no-annotate -; } > $(VENV)/constraints.new
+	{ sed -n 1p constraints-airflow.txt; printf '%s\n' 'apache-airflow>=3.3,<3.4' \
+	  apache-airflow-providers-docker apache-airflow-providers-cncf-kubernetes | $(BIN)/uv pip compile \
+	  --quiet --no-header --no-annotate -; } > $(VENV)/constraints.new
 	mv $(VENV)/constraints.new constraints-airflow.txt
 
 clean:  ## Remove what was installed and the demo

@@ -95,19 +95,51 @@ class AirflowSettings:
         "Python on the workers whose environment has Charkha; `charkha` of their PATH without it",
         None,
     )
+    tasks: Literal["process", "docker", "kubernetes"] = setting(
+        "what a task is: a process of the worker, a container of its Docker, a pod",
+        "process",
+        choices=("process", "docker", "kubernetes"),
+    )
+    image: str | None = setting(
+        "of containers and pods: the project in its working folder, with Charkha installed", None
+    )
+    mounts: tuple[str, ...] = setting(
+        "what a container sees of Docker's machine: `/there:/here`, or `/there:/here:ro`", ()
+    )
+    network: str | None = setting("of Docker, that containers are in", None)
+    namespace: str | None = setting("of the pods", None)
+    service_account: str | None = setting("of Kubernetes, as which pods run", None)
+    pod_template: str | None = setting(
+        "file on the workers, with whatever else a pod has: secrets, volumes, tolerations", None
+    )
+    accelerator: str = setting("what `gpu=1` of a step asks Kubernetes for", "nvidia.com/gpu")
     variables: dict[str, object] = setting(
         "environment variables of the tasks; they stand in the DAG's file, so no secrets", dict
+    )
+    on_data: bool = setting(
+        "start a run when a dataset that the pipeline reads has a new version; beside `[pipeline] "
+        "schedule`",
+        False,
+    )
+    loop: str | None = setting(
+        "cron of a second DAG, in which `charkha loop` looks whether to train again; none without it",
+        None,
     )
     patience_s: float = setting("seconds to wait until Airflow has read a new file", 400.0, least=0)
 
     @staticmethod
     def problem(given: Mapping[str, object]) -> Problem | None:
-        """Return key, fault and fix of an address that is none, and of a variable that is no text."""
+        """Return key, fault and fix of an address, a variable or a mount that is none."""
         if not str(given.get("url", "http://")).startswith(("http://", "https://")):
             what = "Airflow is asked over HTTP, and this is no address of that kind"
             return "url", what, 'url = "http://127.0.0.1:8080"'
         if named := _no_text(given.get("variables", {})):
             return "variables", f"the variable {named[0]} is no text", f'{named[0]} = "{named[1]}"'
+        mounts = given.get("mounts", ())
+        for mount in mounts if isinstance(mounts, list) else ():
+            if not re.fullmatch(r"[^:]+:/[^:]*(:ro)?", str(mount)):
+                what = f"{mount!r} does not say what is mounted where"
+                return "mounts", what, 'mounts = ["/srv/blobs:/srv/blobs"]'
         return None
 
 
@@ -655,6 +687,10 @@ class LoopSettings:
         choices=("everything", "window", "since change"),
     )
     window: str = setting("that window: so many labelled rows (`1000`), or an age (`90d`)", "90d")
+    engine: str = setting(
+        "where a turn trains: `local` is here, or another one as `charkha run --on` takes it",
+        "local",
+    )
     since_param: str | None = setting(
         "parameter of the pipeline that gets the first moment to train on; empty: everything", None
     )

@@ -6,14 +6,15 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from sagemaker_server import Sagemaker
+from .airflow_session import airflow, marks
+from .sagemaker_server import Sagemaker
+
+__all__ = ["airflow", "marks"]
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,20 @@
 """A real Airflow on loopback: API server, scheduler and DAG processor, in an environment of its own."""
 
-import fcntl
 import json
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-import charkha
 from charkha.cli.main import main
 from charkha.errors import BackendError, UserError
+from charkha.loop.opening import trainer_of
 from charkha.pipeline import submitting
 from charkha.pipeline.boards import open_board
 from charkha.pipeline.engines.airflow import AirflowEngine
@@ -27,129 +24,27 @@ from charkha.pipeline.engines.port import open_engine
 from charkha.pipeline.runs import list_runs, read_run
 from charkha.project import open_project
 
+from .airflow_session import AIRFLOW, PATIENCE_S, SOURCES, TINY, until
+
 ROOT = Path(__file__).parent.parent.parent
-OWN = ROOT / ".venv" / "airflow" / "bin"
-BINARIES = OWN if (OWN / "airflow").exists() else None
-PATIENCE_S = 600  # its API server imports for minutes where others use the processors
-pytestmark = [
-    pytest.mark.timeout(1500),
-    pytest.mark.skipif(
-        BINARIES is None, reason="Airflow is not installed in .venv/airflow: make .venv/.airflow"
-    ),
-]
-SOURCES = Path(charkha.__file__).parent.parent
+pytestmark = AIRFLOW
 
-TINY = '''
-"""A fan-out over what a step returned, which may be nothing, and a step that takes its time."""
 
-import os
-import time
-from pathlib import Path
+WATCHED = """
+import pandas as pd
 
-from charkha import pipeline, step
-
-MARKS = Path(os.environ["CHARKHA_TEST_MARKS"])
+from charkha import dataset, pipeline, step
 
 
 @step
-def numbers(count: int) -> list[int]:
-    return list(range(count))
-
-
-@step
-def squared(number: int) -> int:
-    return number * number
-
-
-@step(timeout_s=3600)
-def total(squares: list, name: str) -> int:
-    return sum(squares)
-
-
-@step
-def waiting(total: int) -> int:
-    (MARKS / "waiting").write_text(str(os.getpid()))
-    while (MARKS / "wait").exists():
-        time.sleep(0.1)
-    return total
+def counted(sales: pd.DataFrame) -> int:
+    return len(sales)
 
 
 @pipeline
-def tiny(count: int = 2, name: str = "it's \\"so\\"; {{ run_id }}", share: float | None = None) -> None:
-    waiting(total(squared.each(number=numbers(count))(), name))
-'''
-
-
-class Server:
-    """The Airflow of this session."""
-
-    def __init__(self, folder, port):
-        self.dags, self.url = folder / "dags", f"http://127.0.0.1:{port}"
-        self.password = "not-a-secret"  # noqa: S105
-        self._password = folder / "password"
-        self._password.write_text(self.password)
-
-    def settings(self, tmp_path, **more):
-        """Return lines of charkha.toml, for a DAG that nobody else has."""
-        given = {
-            "url": self.url,
-            "password": f"file:{self._password}",
-            "dags": str(self.dags),
-            "dag": f"dag-{os.getpid()}-{abs(hash(tmp_path)) % 10**8}",
-            "python": sys.executable,
-            "patience_s": PATIENCE_S,
-            **more,
-        }
-        variables = {"CHARKHA_TEST_MARKS": str(tmp_path / "marks"), "PYTHONPATH": str(SOURCES)}
-        lines = [f"{name} = {json.dumps(value)}" for name, value in given.items()]
-        lines += ["[airflow.variables]", *(f'{k} = "{v}"' for k, v in variables.items())]
-        return "\n".join(["[airflow]", *lines, ""])
-
-
-@pytest.fixture(scope="session")
-def airflow(tmp_path_factory):
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # which all workers share
-    folder /= "airflow"
-    folder.mkdir(exist_ok=True)
-    alive = os.open(folder / "alive", os.O_RDWR | os.O_CREAT)
-    starting = os.open(folder / "starting", os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(alive, fcntl.LOCK_SH)
-        fcntl.flock(starting, fcntl.LOCK_EX)
-        if not (folder / "ready").exists():
-            start(folder)
-        fcntl.flock(starting, fcntl.LOCK_UN)
-        yield Server(folder, int((folder / "ready").read_text()))
-    finally:
-        os.close(alive)
-        os.close(starting)
-
-
-def start(folder):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, str(Path(__file__).with_name("airflow_server.py"))]
-    log = (str(folder / "guard.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.posix_spawn(  # nobody waits for it: it ends after us
-        sys.executable,
-        [*command, str(folder), str(BINARIES), str(port)],
-        os.environ,
-        setsid=True,
-        file_actions=[(os.POSIX_SPAWN_OPEN, 1, *log), (os.POSIX_SPAWN_DUP2, 1, 2)],
-    )
-    until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=5):
-                break
-        except OSError:
-            time.sleep(0.5)
-    else:
-        logs = [f"{log.name}:\n{log.read_text()[-2000:]}" for log in folder.glob("*.log")]
-        raise AssertionError("\n".join(["Airflow does not come up", *logs]))
-    (folder / "ready").write_text(str(port))
+def watched() -> None:
+    counted(dataset("sales"))
+"""
 
 
 class TestAirflow(EngineContract):
@@ -159,14 +54,6 @@ class TestAirflow(EngineContract):
     @pytest.fixture
     def settings(self, airflow, tmp_path):
         return airflow.settings(tmp_path)
-
-
-@pytest.fixture
-def marks(tmp_path, monkeypatch):
-    made = tmp_path / "marks"
-    made.mkdir()
-    monkeypatch.setenv("CHARKHA_TEST_MARKS", str(made))
-    return made
 
 
 @pytest.fixture
@@ -182,15 +69,6 @@ def root(airflow, tmp_path, marks, monkeypatch):
     )
     monkeypatch.chdir(made)
     return made
-
-
-def until(true, patience_s=PATIENCE_S):
-    """Wait until something is true; return it."""
-    end = time.monotonic() + patience_s
-    while not (found := true()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.5)
-    return found
 
 
 def test_a_run_that_a_person_starts_in_airflow_is_found_and_its_params_are_the_pipelines(
@@ -235,6 +113,76 @@ def test_a_run_that_a_person_starts_in_airflow_is_found_and_its_params_are_the_p
     }
     assert told.output("waiting") == 0
     assert "waiting" in engine.log(handle, "waiting")
+
+
+def test_a_new_version_of_a_dataset_starts_a_run_and_the_same_one_starts_no_other(
+    root, airflow, tmp_path, capsys, monkeypatch
+):
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "Ada")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "ada@example.org")
+    file = root / "charkha.toml"
+    settings = file.read_text().replace("[airflow]", "[airflow]\non_data = true")
+    file.write_text(settings.replace('name = "tiny"', f'name = "{tmp_path.name}"'))
+    [module] = root.glob("tiny_*.py")
+    module.write_text(WATCHED)
+    subprocess.run(["git", "init", "--quiet", root], check=True)
+    project = open_project(root)
+    dag = project.airflow.dag
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text("area\n1\n")
+    second.write_text("area\n1\n2\n")
+    assert main(["data", "add", str(first), "--name", "sales"]) == 0
+    assert "no DAG of Airflow" in capsys.readouterr().err  # and the version is there all the same
+
+    engine, api = AirflowEngine(project), AirflowApi(project)
+    shutil.copy(rendered(root), airflow.dags / f"{dag}.py")
+    until(lambda: engine._source(dag))
+    api.ask("PATCH", f"dags/{dag}", {"is_paused": False})
+    assert main(["data", "add", str(second), "--name", "sales"]) == 0
+    assert "told Airflow of sales" in capsys.readouterr().err
+    runs = until(lambda: api.get(f"dags/{dag}/dagRuns")["dag_runs"])
+    assert [one["run_type"] for one in runs] == ["asset_triggered"]
+    until(lambda: api.get(f"dags/{dag}/dagRuns")["dag_runs"][0]["state"] in ("success", "failed"))
+    [told] = list_runs(project)
+    assert (told.status, told.output("counted")) == ("finished", 2)
+
+    assert main(["data", "announce"]) == 0
+    assert "told of all that is here" in capsys.readouterr().out
+    assert len(api.get(f"dags/{dag}/dagRuns")["dag_runs"]) == 1
+
+
+def test_the_loop_looks_in_a_dag_of_its_own_and_finds_the_run_that_it_has_begun_on_airflow(
+    root, airflow, marks
+):
+    file = root / "charkha.toml"
+    settings = file.read_text().replace("[airflow]", '[airflow]\nloop = "0 3 1 1 *"')
+    file.write_text(f'{settings}\n[loop]\nengine = "airflow"\nstrategy = "none"\n')
+    project = open_project(root)
+    api, dag = AirflowApi(project), project.airflow.dag
+    (marks / "wait").touch()
+    turn, params = "20261126T101500-ab12", {"name": "a turn's"}
+    assert trainer_of(project).train(params, turn).goes_on
+    wait_for(marks / "waiting", PATIENCE_S)
+    [begun] = list_runs(project)
+    submitting.keep(project, begun.id, "airflow", None)  # as who is killed before it has the answer
+    assert trainer_of(project).train(params, turn).goes_on
+    (marks / "wait").unlink()
+    trained = until(lambda: over(trainer_of(project).train(params, turn)))
+    assert trained.run == begun.id
+    [run] = api.get(f"dags/{dag}/dagRuns")["dag_runs"]
+    assert (run["dag_run_id"], run["state"]) == (begun.id, "success")
+
+    loop = f"{dag}-loop"
+    until(lambda: AirflowEngine(project)._source(loop))
+    details = api.get(f"dags/{loop}/details")
+    assert (details["max_active_runs"], details["catchup"]) == (1, False)
+    api.ask("PATCH", f"dags/{loop}", {"is_paused": False})
+    run = triggered(api, loop)
+    until(lambda: api.get(f"dags/{loop}/dagRuns/{run}")["state"] in ("success", "failed"))
+    handle = {"dag": loop, "run": run}
+    assert api.get(f"dags/{loop}/dagRuns/{run}")["state"] == "success"
+    assert "there is no champion" in AirflowEngine(project).log(handle, "loop")
 
 
 def test_a_worker_that_is_killed_fails_the_run_and_a_cleared_task_finishes_it(root, marks):
@@ -376,6 +324,10 @@ def triggered(api, dag, **conf):
 def ended(project, run, status):
     told = read_run(run, project)
     return told if told.status == status else None
+
+
+def over(trained):
+    return None if trained.goes_on else trained
 
 
 def parent_of(pid):

@@ -72,6 +72,15 @@ def test_a_run_that_fails_ends_the_turn_with_what_it_said(world):
     assert made.releases() == []
 
 
+def test_a_run_that_goes_on_elsewhere_is_looked_at_again_and_its_turn_stays(world):
+    made = world()
+    made.trainer.goes_on = 2
+    assert [made.loop.tick() for _ in range(4)] == ["begun", "waiting", "waiting", "trained"]
+    assert made.trainer.asked[0] == made.trainer.asked[-1]
+    assert made.run().outcome == "promoted"
+    assert made.story() == PROMOTED
+
+
 def test_a_run_that_makes_no_version_ends_the_turn(world):
     made = world()
     made.trainer.makes = 99

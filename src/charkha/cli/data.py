@@ -1,4 +1,4 @@
-"""charkha data: add, list, log, push, pull, restore, diff and check datasets."""
+"""charkha data: add, list, log, push, pull, restore, diff, check and announce datasets."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charkha.cli import show
 from charkha.cli.arguments import parser, subcommand, subcommands
 from charkha.data import adding, moving, versions
 from charkha.data.late import late
-from charkha.errors import DONE, YOU, UserError
+from charkha.errors import DONE, YOU, CharkhaError, UserError
 from charkha.project import Project, open_project
 
 if TYPE_CHECKING:
@@ -33,7 +33,11 @@ _FORCE = "overwrite changes that are in no version"
 def main(arguments: list[str]) -> int:
     """Run one `charkha data …` command line; return the exit code."""
     given = _parser().parse_args(arguments)
-    return _ACTIONS[given.action](open_project(environment=given.env), given)
+    project = open_project(environment=given.env)
+    code = _ACTIONS[given.action](project, given)
+    if given.action in _NEWS and project.airflow.on_data:
+        _tell_airflow(project)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
         example="charkha data check ames",
     )
     check.add_argument("names", metavar="NAME", nargs="*", help="all that have rules, without any")
+    subcommand(
+        among,
+        "announce",
+        "tell Airflow which versions are here, where it was told of others",
+        example="charkha data announce",
+    )
     return made
 
 
@@ -272,7 +282,35 @@ def _check(project: Project, given: argparse.Namespace) -> int:
     return YOU if any(found.values()) else DONE
 
 
+def _announce(project: Project, given: argparse.Namespace) -> int:
+    told = _assets().announce(project)
+    if given.json:
+        show.as_json(told)
+    elif not told:
+        print("Airflow has been told of all that is here")
+    for name, version in told.items() if not given.json else ():
+        print(f"told Airflow of {name} {version.partition(':')[2][:8]}")
+    return DONE
+
+
+def _tell_airflow(project: Project) -> None:
+    """Tell Airflow what is new; what it was told of is done, whether it hears of it or not."""
+    try:
+        told = _assets().announce(project)
+    except CharkhaError as e:
+        show.note(f"Airflow has not heard of it: {e.what}\n  → charkha data announce")
+    else:
+        if told:
+            show.note(f"told Airflow of {', '.join(told)}")
+
+
+def _assets() -> Any:
+    return import_module("charkha.pipeline.engines.airflow_assets")  # late: few ask for it
+
+
+_NEWS = ("add", "pull", "restore")
 _ACTIONS = {
+    "announce": _announce,
     "add": _add,
     "list": _list,
     "log": _log,

@@ -116,10 +116,12 @@ def _once(loop: Loop, teller: _Teller, wish: str | None) -> int:
     if did == "busy":
         later = ", and takes the wish up at one of its next looks" if wish else ""
         teller.say(f"another loop is at work{later}")
-    if did == "waiting":
-        teller.say("a release collects its evidence; it goes on with the next charkha loop")
     kept = teller.kept()
     turn = kept.turn if kept else None
+    if did == "waiting":
+        trains = turn is not None and turn.phase == "training"
+        what = "its run is at work elsewhere" if trains else "a release collects its evidence"
+        teller.say(f"{what}; it goes on with the next charkha loop")
     bad = did == "ended" and turn is not None and turn.outcome not in _GOOD
     return YOU if bad else DONE
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 import sys
 from contextlib import ExitStack, redirect_stdout
 from importlib import import_module
@@ -17,8 +19,6 @@ from charkha.pipeline.runs import Run
 from charkha.project import open_project
 
 if TYPE_CHECKING:
-    import argparse
-
     from charkha.project import Project
 
 
@@ -35,6 +35,9 @@ def main(arguments: list[str]) -> int:
     options.add_argument(
         "--detach", action="store_true", help="with --on: return when the engine has taken it"
     )
+    options.add_argument(
+        "--run", metavar="ID", type=_id, help="with --on: under this id; followed if it has it"
+    )
     given = options.parse_args(arguments)
     project = open_project(environment=given.env)
     if given.workers is not None and given.workers < 1:
@@ -42,8 +45,10 @@ def main(arguments: list[str]) -> int:
     params = dict(pair(text) for text in given.param)
     if given.on and given.on != "local":
         return _elsewhere(project, params, given)
-    if given.detach:
-        raise UserError("--detach is for a run on another engine", fix="charkha run --on airflow")
+    for name in ("detach", "run"):
+        if getattr(given, name):
+            what = f"--{name} is for a run on another engine"
+            raise UserError(what, fix="charkha run --on airflow")
     with ExitStack() as stack:
         if given.json:
             stack.enter_context(redirect_stdout(sys.stderr))  # what steps print is no JSON
@@ -65,9 +70,15 @@ def main(arguments: list[str]) -> int:
     return DONE
 
 
+def _id(text: str) -> str:
+    if not re.fullmatch(r"\d[A-Za-z0-9._-]*", text):  # as ours do; and engines keep it as it is
+        raise argparse.ArgumentTypeError(f"{text!r} is no id of a run, such as 20261126-101500")
+    return text
+
+
 def _elsewhere(project: Project, params: dict[str, str], given: argparse.Namespace) -> int:
     submitting = import_module("charkha.pipeline.submitting")  # late: a run here needs none of it
-    run = submitting.submit(project, given.on, params=params)
+    run = submitting.submit(project, given.on, params=params, run=given.run)
     if given.detach:
         if given.json:
             show.as_json({"run": run, "engine": given.on})

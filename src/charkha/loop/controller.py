@@ -171,7 +171,9 @@ class Loop:
 
     def _train(self, kept: Kept, turn: Turn, revision: int) -> Did:
         try:
-            trained = self._around.trainer.train(turn.params)
+            trained = self._around.trainer.train(turn.params, turn.id)
+            if trained.goes_on:
+                return "waiting"
             if trained.run is None:
                 because = trained.failed or "the run failed"
                 return self._end(kept, turn, revision, "failed", because)

@@ -14,16 +14,18 @@ from charkha.loop.controller import Around, Loop
 from charkha.loop.cronsim import last_due
 from charkha.loop.material import check_window
 from charkha.loop.observing import Observer
-from charkha.loop.training import ProcessTrainer
+from charkha.loop.training import EngineTrainer, ProcessTrainer
 from charkha.loop.triggers import triggers_of
 from charkha.loop.turns import KIND, REQUEST, Kept
 from charkha.models.registry import find_version, list_versions
 from charkha.monitoring.telling import tell
+from charkha.pipeline.engines.port import open_engine
 from charkha.release.plan import make_plan, steps_of
 from charkha.release.starting import open_platform, surroundings
 from charkha.states import States
 
 if TYPE_CHECKING:
+    from charkha.loop.training import Trainer
     from charkha.project import Project
 
 
@@ -41,7 +43,7 @@ def open_loop(project: Project, model: str) -> Iterator[Loop]:
     try:
         around = Around(
             observer=Observer(project=project, model=model, triggers=triggers, states=states),
-            trainer=ProcessTrainer(project),
+            trainer=trainer_of(project),
             release=lambda: surroundings(project, model),
             states=states,
             ledger=ledger,
@@ -57,14 +59,21 @@ def open_loop(project: Project, model: str) -> Iterator[Loop]:
         ledger.close()
 
 
+def trainer_of(project: Project) -> Trainer:
+    """Return who trains for the loop: a process here, or the engine of `[loop] engine`."""
+    return ProcessTrainer(project) if project.loop.engine == "local" else EngineTrainer(project)
+
+
 def check_settings(project: Project) -> None:
     """See now that a turn can be carried out, and not when one is begun, perhaps in weeks.
 
     Raises:
         ProjectError: a schedule or a window is none, or triggers are there twice.
-        UserError: the steps cannot be, or the settings name no administration API.
+        UserError: the steps cannot be, there is no such engine, or no administration API is named.
     """
     given = project.loop
+    if given.engine != "local":
+        open_engine(project, given.engine)
     for trigger in triggers_of(project.trigger):
         if trigger.cron is not None:
             last_due(trigger.cron, time.time())

@@ -1,4 +1,4 @@
-"""Running the pipeline for the loop, in a process of its own, and finding the version that it made."""
+"""Running the pipeline for the loop, here or on an engine, and finding the version that it made."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from charkha.errors import THEY, Unavailable
-from charkha.models import tracker
+from charkha.errors import THEY, CharkhaError, Unavailable
+from charkha.models import elsewhere, tracker
 from charkha.models.recording import PACKAGE_STEP
 from charkha.models.registry import list_versions
+from charkha.pipeline import submitting
+from charkha.pipeline.engines.port import ENDED
 from charkha.pipeline.runs import Run, read_run
 
 if TYPE_CHECKING:
@@ -33,13 +35,14 @@ class Trained:
 
     run: str | None
     failed: str | None = None  # why
+    goes_on: bool = False  # somewhere else: to be asked for again
 
 
 class Trainer(Protocol):
     """Runs the pipeline. Twice with the same parameters is once: the second reuses the first."""
 
-    def train(self, params: Mapping[str, str]) -> Trained:
-        """Run it to its end; a run that fails is an answer, not an error.
+    def train(self, params: Mapping[str, str], turn: str) -> Trained:
+        """Run it for a turn, to its end or elsewhere; one that fails is an answer, not an error.
 
         Raises:
             Unavailable: others keep it from ending; it may be tried again.
@@ -61,9 +64,12 @@ class ProcessTrainer:
     def __init__(self, project: Project) -> None:
         self._project = project
 
-    def train(self, params: Mapping[str, str]) -> Trained:
+    def train(self, params: Mapping[str, str], turn: str) -> Trained:
+        return self._run(params)
+
+    def _run(self, params: Mapping[str, str], *more: str) -> Trained:
         given = [part for name, value in params.items() for part in ("--param", f"{name}={value}")]
-        command = [sys.executable, "-m", "charkha", "run", "--json"]
+        command = [sys.executable, "-m", "charkha", "run", "--json", *more]
         done = subprocess.run(  # noqa: S603  # ourselves
             [*command, "--env", self._project.environment, *given],
             cwd=self._project.root,
@@ -115,6 +121,51 @@ class ProcessTrainer:
         return next((v for v in reversed(versions) if v.package in packages), None)
 
 
+class EngineTrainer(ProcessTrainer):
+    """The pipeline on another engine, under an id made of the turn's.
+
+    Nobody waits for it: a look begins it, a later one finds how it ended, and one that was killed in
+    between, or is on another machine, finds the same run.
+    """
+
+    def __init__(self, project: Project) -> None:
+        super().__init__(project)
+        self._engine = project.loop.engine
+
+    def train(self, params: Mapping[str, str], turn: str) -> Trained:
+        run = turn.replace("T", "-")
+        if not submitting.is_taken(self._project, run):
+            begun = self._run(params, "--on", self._engine, "--detach", "--run", run)
+            if begun.run is None:
+                return begun
+        if submitting.is_taken(self._project, run):  # else it has ended, begun on another machine
+            try:
+                state = submitting.ask(self._project, run)
+            except CharkhaError as e:
+                raise Unavailable(
+                    f"how far run {run} on {self._engine} is, is not known: {e.what}", fix=e.fix
+                ) from e
+            if (
+                state.status not in ENDED
+            ):  # its last task may be filling MLflow, though it has ended
+                return Trained(run=run, goes_on=True)
+        told = read_run(run, self._project)
+        if told.status == "finished":
+            return Trained(run=run)
+        why = f"run {run} on {self._engine} {told.status}: {told.error or 'it does not say why'}"
+        return Trained(run=None, failed=why)
+
+    def made(self, model: str, run: str) -> ModelVersion | None:
+        found = super().made(model, run)
+        reached = elsewhere.state_of(self._project, run) if found is None else None
+        if reached is not None and reached.state != "done":  # as its last task has said
+            raise Unavailable(
+                f"MLflow does not have run {run} yet: {reached.error or reached.state}",
+                fix=f"charkha runs, on the machine where the last task of run {run} ran",
+            )
+        return found
+
+
 def packages_of(run: Run) -> set[str]:
     """Return the digests of the packages that a run made or reused."""
     return {
@@ -128,4 +179,4 @@ def packages_of(run: Run) -> set[str]:
 if TYPE_CHECKING:
 
     def _fits(project: Project) -> Trainer:
-        return ProcessTrainer(project)
+        return EngineTrainer(project)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from charkha.errors import CharkhaError, NotFound, Unavailable
-from charkha.events import Bus, Listener
+from charkha.events import Bus, Listener, Noticed
 from charkha.pipeline.boards import open_board
 from charkha.pipeline.engines.port import ENDED, Engine, EngineState, Handle, open_engine
 from charkha.pipeline.journal import Line, new_id
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from charkha.project import Project
 
 _POLL_S = 0.5
+_PATIENCE_S = 60.0  # with an engine that does not answer while its run is followed
 _GRACE_S = 30.0  # for the last task to say how the run ended, after the engine has said so
 
 
@@ -33,22 +34,38 @@ def submit(
     *,
     params: Mapping[str, object] | None = None,
     pipeline: Pipeline[Any, Any] | None = None,
+    run: str | None = None,
 ) -> str:
     """Begin a run and have an engine start its tasks; return the run's id.
+
+    Args:
+        project: as this machine has it.
+        engine: its name.
+        params: as for `charkha.run`.
+        pipeline: by default the one that charkha.toml names.
+        run: the id, for who may have to ask again: what the engine took under it before is not
+            started a second time, and what it could not be asked for then goes on.
 
     Raises:
         CharkhaError: the definition is wrong, or the engine refuses it or does not answer.
     """
+    asked_again = run is not None
+    if run is not None and is_taken(project, run):
+        return run
+    if run is not None and _has_ended(project, run):
+        return conclude(project, run).id  # its journal, where another machine has submitted it
     pipeline = pipeline or load_pipeline(project)
     chosen = open_engine(project, engine)
     planned = plan(pipeline, project, params or {})
-    run = new_id()
+    run = run or new_id()
     begin(project, run, params or {}, engine=engine, pipeline=pipeline)
     lend(project, run)
     keep(project, run, engine, None)  # first: who is killed in between has begun a run all the same
     try:
         keep(project, run, engine, chosen.submit(planned, run))
     except CharkhaError as e:
+        if asked_again and isinstance(e, Unavailable):
+            raise
         conclude(project, run, because=f"{engine} did not take it: {e.what}")
         raise
     return run
@@ -62,31 +79,73 @@ def found(project: Project, run: str, engine: str, handle: Handle) -> None:
         keep(project, run, engine, handle)
 
 
-def follow(project: Project, run: str, listeners: Iterable[Listener] = ()) -> Run:
+def follow(
+    project: Project,
+    run: str,
+    listeners: Iterable[Listener] = (),
+    *,
+    patience_s: float = _PATIENCE_S,
+) -> Run:
     """Hand on what happens to a run, as it happens; return it when it has ended.
 
     Raises:
-        Unavailable: the engine does not answer any more; the run goes on without us.
+        Unavailable: the engine has not answered for `patience_s`; the run goes on without us.
     """
-    engine, handle = _engine_of(project, run)
     board = open_board(project, run)
     opening = board.opening()
     told = Run(run, project.state / "runs" / run, project)
     told.started_at = opening.at
     bus = Bus(lambda event: tell(told, event), *listeners)
     bus.emit(opening.started)
+    over = not is_taken(project, run) and board.ended() is not None
+    asking = None if over else _Asking(project, run, bus, patience_s)
     seen: set[str] = set()
     while True:
-        state = engine.state(handle)  # asked first: what was told before it ended is read below
+        # Asked first: what was told before it ended is read below.
+        state = asking.ask() if asking else None
         for line in board.events(opening.graph.nodes):
             if (text := repr(line)) not in seen:
                 seen.add(text)
                 bus.emit(line.event)
-        if state.status in ENDED:
+        if state is None:
+            end = board.ended()  # by its last task, for all that its engine is silent
+        else:
+            end = _ended(project, run, state) if state.status in ENDED else None
+        if end is not None:
             break
         time.sleep(_POLL_S)
-    bus.emit(_ended(project, run, state).event)
+    bus.emit(end.event)
     return told
+
+
+class _Asking:
+    """Asks an engine how far it is with a run, and again where it does not answer."""
+
+    def __init__(self, project: Project, run: str, bus: Bus, patience_s: float) -> None:
+        self._run, self._bus, self._patience_s = run, bus, patience_s
+        self._name = open_board(project, run).opening().engine
+        self._engine, self._handle = _engine_of(project, run)
+        self._answered_at = time.monotonic()
+        self._silent = False
+
+    def ask(self) -> EngineState | None:
+        """Return what the engine says; None where it has said nothing, for not too long yet."""
+        try:
+            state = self._engine.state(self._handle)
+        except Unavailable as e:
+            silent_s = time.monotonic() - self._answered_at
+            if silent_s > self._patience_s:
+                raise Unavailable(
+                    f"{e.what}, for {silent_s:.0f} s; run {self._run} goes on without us",
+                    fix=f"charkha runs {self._run}, or to follow it again: "
+                    f"charkha run --on {self._name} --run {self._run}",
+                ) from e
+            if not self._silent:
+                self._bus.emit(Noticed(f"{e.what}; it is asked again for {self._patience_s:g} s"))
+            self._silent = True
+            return None
+        self._answered_at, self._silent = time.monotonic(), False
+        return state
 
 
 def cancel(project: Project, run: str) -> Run:
@@ -147,6 +206,32 @@ def keep(project: Project, run: str, engine: str, handle: Handle | None) -> None
     kept = {"engine": engine, "environment": project.environment, "handle": handle}
     partial.write_text(json.dumps(kept))
     partial.replace(file)
+
+
+def ask(project: Project, run: str) -> EngineState:
+    """Ask the engine that has taken a run how far it is.
+
+    Raises:
+        CharkhaError: it does not answer, or knows of no such run.
+    """
+    engine, handle = _engine_of(project, run)
+    return engine.state(handle)
+
+
+def is_taken(project: Project, run: str) -> bool:
+    """Whether an engine has taken a run, as far as is known here."""
+    try:
+        _engine_of(project, run)
+        return True
+    except (NotFound, Unavailable):
+        return False
+
+
+def _has_ended(project: Project, run: str) -> bool:
+    try:
+        return open_board(project, run).ended() is not None
+    except NotFound:
+        return False
 
 
 def _as_it_was_for(project: Project, run: str) -> Project:

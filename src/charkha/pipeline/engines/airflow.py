@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charkha.errors import BackendError, NotFound, ProjectError, Unavailable, UserError
 from charkha.pipeline.engines.airflow_api import AirflowApi, Conflict, Json, part
-from charkha.pipeline.engines.airflow_dag import ELEMENTS, FINISH, START, dag_id, text_of
+from charkha.pipeline.engines.airflow_dag import dag_id, text_of
+from charkha.pipeline.engines.airflow_tasks import ELEMENTS, FINISH, START, loop_text
 from charkha.pipeline.engines.port import EngineState, Handle, Status
 from charkha.pipeline.plans import Abilities, Cannot, Plan, check
 from charkha.stamps import is_ours, stamped, write
@@ -37,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 class AirflowEngine:
-    """Runs on the workers of an Airflow, as processes of theirs."""
+    """Runs on the workers of an Airflow, as processes of theirs; or as containers or pods."""
 
     abilities = Abilities(
         retries="engine",
@@ -45,15 +47,15 @@ class AirflowEngine:
         fan_out="engine",
         cpu=Cannot(
             because="starts a process on a worker, which takes what it wants",
-            instead="take cpu= out, or use another engine",
+            instead="take cpu= out, or have a task be a container: [airflow] tasks",
         ),
         memory=Cannot(
             because="starts a process on a worker, which takes what it wants",
-            instead="take memory= out, or use another engine",
+            instead="take memory= out, or have a task be a container: [airflow] tasks",
         ),
         gpu=Cannot(
             because="starts a process on a worker, which takes what it wants",
-            instead="take gpu= out, or use another engine",
+            instead="take gpu= out, or have a task be a container: [airflow] tasks",
         ),
         schedule="engine",
         params="engine",
@@ -62,18 +64,26 @@ class AirflowEngine:
     def __init__(self, project: Project) -> None:
         self._project, self._settings = project, project.airflow
         self._api = AirflowApi(project)
+        if self._settings.tasks != "process":
+            self.abilities = replace(self.abilities, cpu="engine", memory="engine", gpu="engine")
         self._seen: tuple[float, Handle, EngineState] | None = None
 
     def compile(self, plan: Plan) -> dict[str, str]:
         check(plan, "airflow", self.abilities)
-        return {f"dags/{dag_id(plan, self._settings)}.py": text_of(plan, self._project)}
+        dag = dag_id(plan, self._settings)
+        texts = {f"dags/{dag}.py": text_of(plan, self._project)}
+        if self._settings.loop is not None and plan.shape == plan.usual_shape:
+            texts[f"dags/{dag}-loop.py"] = loop_text(plan, self._project, f"{dag}-loop")
+        return texts
 
     def submit(self, plan: Plan, run: str) -> Handle:
-        [(name, text)] = self.compile(plan).items()
+        (text, *loops) = self.compile(plan).values()
         dag = dag_id(plan, self._settings)
-        file = Path(name).name
+        file = f"{dag}.py"
         before = self._import_error(file)  # first, as nothing is written where nobody answers
         wanted = self._placed(plan, file, stamped(text))
+        for beside in loops:
+            self._place_loop(f"{dag}-loop.py", stamped(beside))
         self._wait_until_read(plan, dag, file, wanted, before)
         if self._api.get(f"dags/{part(dag)}")["is_paused"]:
             self._api.ask("PATCH", f"dags/{part(dag)}", {"is_paused": False})
@@ -164,6 +174,13 @@ class AirflowEngine:
                 fix=f"delete it, or: charkha render airflow -o {path.parent.parent} --force",
             )
         return there  # with pools, callbacks or whatever else somebody wants
+
+    def _place_loop(self, file: str, text: str) -> None:
+        """Write the loop's DAG beside the pipeline's, unless a person has changed it."""
+        folder = self._settings.dags
+        there = Path(folder) / file if folder is not None else None
+        if there and (not there.exists() or is_ours(there.read_text(encoding="utf-8"))):
+            write(there.parent, {file: text}, force=False)
 
     def _wait_until_read(
         self, plan: Plan, dag: str, file: str, wanted: str | None, before: Json | None

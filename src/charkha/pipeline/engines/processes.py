@@ -21,19 +21,28 @@ from charkha.pipeline.journal import is_locked, open_lock
 
 _PATIENCE_S = 10.0  # between asking the command to stop and ending it
 _LOCK_FD = 3
+_PID = "engine.pid"
 _STOPPED = 128 + signal.SIGTERM
 
 
 def start(
     command: Sequence[str], folder: Path, *, cwd: Path, environment: Mapping[str, str] | None = None
 ) -> Handle:
-    """Start a command whose output goes to `folder/engine.log`; return how to find it again."""
+    """Start a command whose output goes to `folder/engine.log`; return how to find it again.
+
+    A folder has one command: who asks again, killed before it knew this one, finds it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "engine.exit").unlink(missing_ok=True)
     lock = open_lock(folder / "engine.lock")
     try:
-        # Taken here and inherited, so that nobody can ask between the two whether it lives.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while True:
+            with suppress(FileNotFoundError):  # it was started, and may have ended
+                return {"pid": (folder / _PID).read_text(), "folder": str(folder)}
+            with suppress(BlockingIOError):
+                # Taken here and inherited, so that nobody can ask between the two whether it lives.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.05)  # it says in a moment what its number is
         out = (str(folder / "engine.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         pid = os.posix_spawn(  # nobody has to wait for it, as for a Popen
             sys.executable,
@@ -98,6 +107,7 @@ def _main(folder: Path, cwd: Path, command: Sequence[str]) -> int:
     """Run the command, and write down how it ended."""
     os.setsid()  # Ctrl-C at the terminal is not for us
     os.set_inheritable(_LOCK_FD, False)  # the command may leave somebody behind
+    _write(folder / _PID, str(os.getpid()))
     stopped = False
     child = subprocess.Popen(command, cwd=cwd, start_new_session=True)  # noqa: S603  # an engine's own
 
@@ -110,10 +120,14 @@ def _main(folder: Path, cwd: Path, command: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGALRM, lambda *_: _signal(child, signal.SIGKILL))
     code = child.wait()
-    partial = folder / "engine.exit.partial"
-    partial.write_text(str(_STOPPED if stopped else code))
-    partial.replace(folder / "engine.exit")
+    _write(folder / "engine.exit", str(_STOPPED if stopped else code))
     return code
+
+
+def _write(file: Path, text: str) -> None:
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(text)
+    partial.replace(file)
 
 
 def _signal(child: subprocess.Popen[bytes], number: int) -> None:
