@@ -120,6 +120,40 @@ class KubeflowSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RaySettings:
+    """The Ray of `charkha run --on ray`, and how its nodes start tasks."""
+
+    address: str | None = setting(
+        "`auto` for the Ray of this machine, `HOST:6379`, or `ray://HOST:10001` for a client; without it "
+        "that of `RAY_ADDRESS`, else one that is started for the run",
+        None,
+    )
+    folder: str | None = setting("the project's folder on the nodes; this one without it", None)
+    python: str | None = setting(
+        "Python on the nodes whose environment has Charkha; that of Ray's workers without it", None
+    )
+    runtime_env: dict[str, object] = setting(
+        "Ray's `runtime_env` of the tasks; it stands in the rendered file, so no secrets", dict
+    )
+    patience_s: float = setting(
+        "seconds to wait for a node that has what a step asks for, where the cluster may grow",
+        600.0,
+        least=0,
+    )
+
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of an address that no driver of Ray takes."""
+        address = str(given.get("address", "auto"))
+        if address in ("auto", "local") or re.fullmatch(r"(ray://)?[^/\s]+:\d+", address):
+            return None
+        if address.startswith(("http://", "https://")):
+            what = "this is the address of Ray's jobs, and a run has to be followed"
+            return "address", what, 'address = "HOST:6379"; or: charkha render ray, ray job submit'
+        return "address", "this is no address of a Ray", 'address = "auto", or "HOST:6379"'
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """Where datasets lie here, and where DVC keeps their versions."""
 
@@ -620,6 +654,7 @@ class Project:
     pipeline: PipelineSettings
     airflow: AirflowSettings
     kubeflow: KubeflowSettings
+    ray: RaySettings
     data: DataSettings
     dvc: DvcSettings
     blobs: BlobSettings
@@ -646,6 +681,7 @@ SECTIONS: dict[str, type] = {
     "pipeline": PipelineSettings,
     "airflow": AirflowSettings,
     "kubeflow": KubeflowSettings,
+    "ray": RaySettings,
     "data": DataSettings,
     "dvc": DvcSettings,
     "blobs": BlobSettings,
