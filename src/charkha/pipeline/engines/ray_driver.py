@@ -1,4 +1,4 @@
-"""A plan as the text of a driver for Ray: one Python file that imports ray and nothing of Charkha's."""
+"""A plan as the text of Ray's driver: one Python file that imports ray and nothing of Charkha's."""
 
 from __future__ import annotations
 
@@ -64,9 +64,13 @@ exec "$@" 3<&- </dev/null
 because = []  # why the pipeline does not come to its end, the first reason first
 
 
+class Ended(Exception):
+    """A command did not work: its exit code, and the last lines that it said."""
+
+
 @ray.remote(max_retries=0)  # an attempt has a number, so they are made below
 def charkha(*words):
-    """Run a command on this node; return its exit code, and the last lines that it said."""
+    """Run a command on this node; return the last lines that it said."""
     line = [PYTHON or sys.executable, "-m", "charkha", "step", *words, *ENVIRONMENT]
     said = collections.deque(maxlen=50)
     try:
@@ -81,7 +85,7 @@ def charkha(*words):
             start_new_session=True,
         )
     except OSError as e:  # the folder is not on this node
-        return 127, [f"error: {e}"]
+        raise Ended(127, [f"error: {e}"]) from e
 
     def hand_on():
         for line in process.stdout:
@@ -96,7 +100,9 @@ def charkha(*words):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # whatever it has left behind
     reader.join(5)
-    return code, list(said)
+    if code:
+        raise Ended(code, list(said))
+    return list(said)
 
 
 class Failed(Exception):
@@ -114,9 +120,11 @@ async def call(name, options, *words):
                 since = time.monotonic()
             elif ADDRESS == "local" or time.monotonic() - since > PATIENCE_S:
                 return 1, [f"error: no node of this Ray has {options}"]
-        return done.result()
-    except RayError as e:  # the worker, or its node, is gone
-        return 1, [f"error: {' '.join(str(e).split())}"]
+        return 0, done.result()
+    except RayError as e:
+        if isinstance(cause := getattr(e, "cause", None), Ended):
+            return cause.args
+        return 1, [f"error: {' '.join(str(e).split())}"]  # its worker, or its node, is gone
     finally:
         if not done.done():
             done.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -188,32 +196,39 @@ async def pipeline(run, given):
     if not ADDRESS.startswith("ray://"):
         here = ray.get_runtime_context().get_node_id()
         ours["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=True)
-    me, loop = asyncio.current_task(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, me.cancel)
     begun = asyncio.create_task(begin(run, given, ours))
     tasks = {}
     for name, task in TASKS.items():
         after = [tasks[other] for other in task.get("after", [])] or [begun]
         tasks[name] = asyncio.create_task(perform(run, name, task, after, ours))
     ended = ["--run", run]
-    try:
-        await asyncio.wait([begun, *tasks.values()])
-    except asyncio.CancelledError:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, lambda: None)  # we are at it
-        for task in (begun, *tasks.values()):
-            task.cancel()
+    if await stopped([begun, *tasks.values()]):
         ended.append("--stopped")
-    for error in await asyncio.gather(begun, *tasks.values(), return_exceptions=True):
-        if error and not isinstance(error, Failed | asyncio.CancelledError):
-            because.append(f"the driver failed: {error!r}")
     if because:
         ended += ["--because", because[0]]
     code, said = await call("charkha.finish", ours, "finish", *ended)
     if because or code:
         print(because[0] if because else said[-1] if said else "", file=sys.stderr, flush=True)
     return 128 + signal.SIGTERM if "--stopped" in ended else code
+
+
+async def stopped(tasks):
+    """Wait until all tasks are over; return whether a signal has stopped them."""
+    me, loop, asked = asyncio.current_task(), asyncio.get_running_loop(), False
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, me.cancel)
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        asked = True
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, lambda: None)  # the run is being ended
+    for task in tasks if asked else ():
+        task.cancel()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    ours = [end for end in ends if end and not isinstance(end, Failed | asyncio.CancelledError)]
+    because.extend(f"the driver failed: {end!r}" for end in ours)
+    return asked
 
 
 def main():
@@ -230,7 +245,8 @@ def main():
             **(alone if ADDRESS == "local" else {}),
         )
     except (OSError, RuntimeError, ValueError) as e:
-        sys.exit(f"Ray at {ADDRESS}: {' '.join(str(e).split())}")
+        token = "" if "RAY_AUTH_MODE" in os.environ else " (has it a token? RAY_AUTH_MODE=token)"
+        sys.exit(f"Ray at {ADDRESS}: {' '.join(str(e).split())}{token}")
     params = [word for pair in given.param for word in ("--param", pair)]
     code = asyncio.run(pipeline(given.run, params))
     ray.shutdown()
@@ -251,19 +267,22 @@ def text_of(plan: Plan, project: Project, file: str) -> str:
     settings = project.ray
     given = [w for p in plan.parameters if p.value != p.default for w in ("--param", _pair(p))]
     address = 'os.environ.get("RAY_ADDRESS") or "local"'  # as `ray job submit` says it
-    return _HEAD.format(
-        pipeline=plan.pipeline,
-        project=plan.project,
-        file=file,
-        address=_literal(settings.address) if settings.address else address,
-        patience=settings.patience_s,
-        runtime_env=_literal(settings.runtime_env),
-        folder=_literal(settings.folder or str(project.root)),
-        python=_literal(settings.python),
-        environment=_literal(plan.command()[1:]),
-        started=_literal(["--engine", "ray", "--shape", plan.shape, *given]),
-        tasks=_table(plan.tasks.values()),
-    ) + _BODY
+    return (
+        _HEAD.format(
+            pipeline=plan.pipeline,
+            project=plan.project,
+            file=file,
+            address=_literal(settings.address) if settings.address else address,
+            patience=settings.patience_s,
+            runtime_env=_literal(settings.runtime_env),
+            folder=_literal(settings.folder or str(project.root)),
+            python=_literal(settings.python),
+            environment=_literal(plan.command()[1:]),
+            started=_literal(["--engine", "ray", "--shape", plan.shape, *given]),
+            tasks=_table(plan.tasks.values()),
+        )
+        + _BODY
+    )
 
 
 def _pair(parameter: Any) -> str:
