@@ -124,8 +124,8 @@ class RaySettings:
     """The Ray of `charkha run --on ray`, and how its nodes start tasks."""
 
     address: str | None = setting(
-        "`auto` for the Ray of this machine, `HOST:6379`, or `ray://HOST:10001` for a client; without it "
-        "that of `RAY_ADDRESS`, else one that is started for the run",
+        "`auto` for the Ray of this machine, or `HOST:6379`; without it that of `RAY_ADDRESS`, else one "
+        "that is started for the run",
         None,
     )
     folder: str | None = setting("the project's folder on the nodes; this one without it", None)
@@ -145,10 +145,12 @@ class RaySettings:
     def problem(given: Mapping[str, object]) -> Problem | None:
         """Return key, fault and fix of an address that no driver of Ray takes."""
         address = str(given.get("address", "auto"))
-        if address in ("auto", "local") or re.fullmatch(r"(ray://)?[^/\s]+:\d+", address):
+        if address in ("auto", "local") or re.fullmatch(r"[^/\s]+:\d+", address):
             return None
-        if address.startswith(("http://", "https://")):
-            what = "this is the address of Ray's jobs, and a run has to be followed"
+        if address.startswith(("http://", "https://", "ray://")):
+            what = (
+                "this is the address of Ray's jobs or clients, and a driver is on one of its nodes"
+            )
             return "address", what, 'address = "HOST:6379"; or: charkha render ray, ray job submit'
         return "address", "this is no address of a Ray", 'address = "auto", or "HOST:6379"'
 

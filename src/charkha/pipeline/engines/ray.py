@@ -33,7 +33,8 @@ class RayEngine:
         memory="engine",
         gpu="engine",
         schedule=Cannot(
-            because="has no scheduler", instead="have cron type `charkha run --on ray`"
+            because="has no scheduler",
+            instead="take it out, and have cron type `charkha run --on ray`; or use airflow",
         ),
         params="engine",
     )
@@ -77,7 +78,7 @@ def _reach(address: str | None) -> None:
     Raises:
         Unavailable: nobody does.
     """
-    found = re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d+)", address or "")
+    found = re.fullmatch(r"\[?(.+?)\]?:(\d+)", address or "")
     if found is None:
         return  # Ray finds it by itself
     try:

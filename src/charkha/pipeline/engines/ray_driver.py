@@ -192,10 +192,9 @@ async def begin(run, given, ours):
 
 async def pipeline(run, given):
     """Run all tasks, and end the run whatever became of them; return our exit code."""
-    ours = {"num_cpus": 0}  # beside this driver
-    if not ADDRESS.startswith("ray://"):
-        here = ray.get_runtime_context().get_node_id()
-        ours["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=True)
+    here = ray.get_runtime_context().get_node_id()  # ours run beside this driver
+    ours = {"num_cpus": 0}
+    ours["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=True)
     begun = asyncio.create_task(begin(run, given, ours))
     tasks = {}
     for name, task in TASKS.items():

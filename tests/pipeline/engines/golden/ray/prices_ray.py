@@ -1,5 +1,5 @@
 """Pipeline prices of houses as tasks of Ray: each is one command of Charkha's."""
-# Written by `charkha render ray`, which leaves it alone once somebody has changed it. sha256:2a67bba80c3efb6bae34cf9b05a4fb03629f957ab8f872c1b4efa1ed0e2e4a15
+# Written by `charkha render ray`, which leaves it alone once somebody has changed it. sha256:60b68ae037680e296b5c3b6879bb3693f89a8e8d552b525c701a0d6f3e0198b4
 # usage: python prices_ray.py [--run RUN] [--param NAME=VALUE]..., where Ray is;
 #    or: ray job submit --address http://HOST:8265 --working-dir . -- python prices_ray.py
 
@@ -187,10 +187,9 @@ async def begin(run, given, ours):
 
 async def pipeline(run, given):
     """Run all tasks, and end the run whatever became of them; return our exit code."""
-    ours = {"num_cpus": 0}  # beside this driver
-    if not ADDRESS.startswith("ray://"):
-        here = ray.get_runtime_context().get_node_id()
-        ours["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=True)
+    here = ray.get_runtime_context().get_node_id()  # ours run beside this driver
+    ours = {"num_cpus": 0}
+    ours["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=True)
     begun = asyncio.create_task(begin(run, given, ours))
     tasks = {}
     for name, task in TASKS.items():
