@@ -343,9 +343,10 @@ def children_of(pid):
 def gone(pid):
     """Wait until a process has ended, though nobody may have asked how."""
     until = time.monotonic() + 30
-    while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
-        assert time.monotonic() < until, f"{pid} goes on"
-        time.sleep(0.05)
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        while ") Z " not in Path(f"/proc/{pid}/stat").read_text():
+            assert time.monotonic() < until, f"{pid} goes on"
+            time.sleep(0.05)
 
 
 HERE = ['[ray]\naddress = "10.0.0.5:6379"\nfolder = "/srv/houses"']

@@ -110,6 +110,8 @@ def _main(folder: Path, cwd: Path, command: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGALRM, lambda *_: _signal(child, signal.SIGKILL))
     code = child.wait()
+    if code < 0:  # killed, and could end nobody that it had started
+        _signal(child, signal.SIGKILL)
     partial = folder / "engine.exit.partial"
     partial.write_text(str(_STOPPED if stopped else code))
     partial.replace(folder / "engine.exit")
