@@ -56,7 +56,7 @@ class RayEngine:
         folder.mkdir(parents=True, exist_ok=True)
         driver = folder / "engine_ray.py"
         driver.write_text(stamped(text), encoding="utf-8")
-        command = [sys.executable, str(driver), "--run", run]
+        command = [sys.executable, str(driver), "--run", run, "--begun"]
         return processes.start(command, folder, cwd=self._project.root)
 
     def state(self, handle: Handle) -> EngineState:

@@ -190,7 +190,7 @@ async def begin(run, given, ours):
         fail("charkha.start", code, said)
 
 
-async def pipeline(run, given):
+async def pipeline(run, given, begun_elsewhere):
     """Run all tasks, and end the run whatever became of them; return our exit code."""
     here = ray.get_runtime_context().get_node_id()  # ours run beside this driver
     ours = {"num_cpus": 0}
@@ -202,6 +202,8 @@ async def pipeline(run, given):
         tasks[name] = asyncio.create_task(perform(run, name, task, after, ours))
     ended = ["--run", run]
     if await stopped([begun, *tasks.values()]):
+        if begun_elsewhere:
+            return 128 + signal.SIGTERM
         ended.append("--stopped")
     if because:
         ended += ["--because", because[0]]
@@ -234,6 +236,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--run", default=f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
     options.add_argument("--param", metavar="NAME=VALUE", action="append", default=[])
+    options.add_argument("--begun", action="store_true", help="who stops us ends the run as well")
     given = options.parse_args()
     alone = {"include_dashboard": False, "object_store_memory": 100_000_000}  # ids go through it
     try:
@@ -247,7 +250,7 @@ def main():
         token = "" if "RAY_AUTH_MODE" in os.environ else " (has it a token? RAY_AUTH_MODE=token)"
         sys.exit(f"Ray at {ADDRESS}: {' '.join(str(e).split())}{token}")
     params = [word for pair in given.param for word in ("--param", pair)]
-    code = asyncio.run(pipeline(given.run, params))
+    code = asyncio.run(pipeline(given.run, params, given.begun))
     ray.shutdown()
     sys.exit(code)
 

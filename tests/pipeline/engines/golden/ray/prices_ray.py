@@ -1,5 +1,5 @@
 """Pipeline prices of houses as tasks of Ray: each is one command of Charkha's."""
-# Written by `charkha render ray`, which leaves it alone once somebody has changed it. sha256:60b68ae037680e296b5c3b6879bb3693f89a8e8d552b525c701a0d6f3e0198b4
+# Written by `charkha render ray`, which leaves it alone once somebody has changed it. sha256:969764b122f0702da0a76b14c77d82969f6c4fcfac841875ee2f00c7baaeaa4a
 # usage: python prices_ray.py [--run RUN] [--param NAME=VALUE]..., where Ray is;
 #    or: ray job submit --address http://HOST:8265 --working-dir . -- python prices_ray.py
 
@@ -185,7 +185,7 @@ async def begin(run, given, ours):
         fail("charkha.start", code, said)
 
 
-async def pipeline(run, given):
+async def pipeline(run, given, begun_elsewhere):
     """Run all tasks, and end the run whatever became of them; return our exit code."""
     here = ray.get_runtime_context().get_node_id()  # ours run beside this driver
     ours = {"num_cpus": 0}
@@ -197,6 +197,8 @@ async def pipeline(run, given):
         tasks[name] = asyncio.create_task(perform(run, name, task, after, ours))
     ended = ["--run", run]
     if await stopped([begun, *tasks.values()]):
+        if begun_elsewhere:
+            return 128 + signal.SIGTERM
         ended.append("--stopped")
     if because:
         ended += ["--because", because[0]]
@@ -229,6 +231,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--run", default=f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
     options.add_argument("--param", metavar="NAME=VALUE", action="append", default=[])
+    options.add_argument("--begun", action="store_true", help="who stops us ends the run as well")
     given = options.parse_args()
     alone = {"include_dashboard": False, "object_store_memory": 100_000_000}  # ids go through it
     try:
@@ -242,7 +245,7 @@ def main():
         token = "" if "RAY_AUTH_MODE" in os.environ else " (has it a token? RAY_AUTH_MODE=token)"
         sys.exit(f"Ray at {ADDRESS}: {' '.join(str(e).split())}{token}")
     params = [word for pair in given.param for word in ("--param", pair)]
-    code = asyncio.run(pipeline(given.run, params))
+    code = asyncio.run(pipeline(given.run, params, given.begun))
     ray.shutdown()
     sys.exit(code)
 
