@@ -29,6 +29,7 @@ SHIPPED: dict[str, dict[str, tuple[str, str | None]]] = {
         "dvc": ("charkha.pipeline.engines.dvc:DvcEngine", "dvc"),
         "kubeflow": ("charkha.pipeline.engines.kubeflow:KubeflowEngine", "kubeflow"),
         "mlflow": ("charkha.pipeline.engines.mlflow:MlflowEngine", "mlflow"),
+        "ray": ("charkha.pipeline.engines.ray:RayEngine", "ray"),
         "sagemaker": ("charkha.pipeline.engines.sagemaker:SagemakerEngine", None),
         "shell": ("charkha.pipeline.engines.shell:ShellEngine", None),
     },

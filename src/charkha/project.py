@@ -249,6 +249,42 @@ class SagemakerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RaySettings:
+    """The Ray of `charkha run --on ray`, and how its nodes start tasks."""
+
+    address: str | None = setting(
+        "`auto` for the Ray of this machine, or `HOST:6379`; without it that of `RAY_ADDRESS`, else one "
+        "that is started for the run",
+        None,
+    )
+    folder: str | None = setting("the project's folder on the nodes; this one without it", None)
+    python: str | None = setting(
+        "Python on the nodes whose environment has Charkha; that of Ray's workers without it", None
+    )
+    runtime_env: dict[str, object] = setting(
+        "Ray's `runtime_env` of the tasks; it stands in the rendered file, so no secrets", dict
+    )
+    patience_s: float = setting(
+        "seconds to wait for a node that has what a step asks for, where the cluster may grow",
+        600.0,
+        least=0,
+    )
+
+    @staticmethod
+    def problem(given: Mapping[str, object]) -> Problem | None:
+        """Return key, fault and fix of an address that no driver of Ray takes."""
+        address = str(given.get("address", "auto"))
+        if address in ("auto", "local") or re.fullmatch(r"[^/\s]+:\d+", address):
+            return None
+        if address.startswith(("http://", "https://", "ray://")):
+            what = (
+                "this is the address of Ray's jobs or clients, and a driver is on one of its nodes"
+            )
+            return "address", what, 'address = "HOST:6379"; or: charkha render ray, ray job submit'
+        return "address", "this is no address of a Ray", 'address = "auto", or "HOST:6379"'
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """Where datasets lie here, and where DVC keeps their versions."""
 
@@ -759,6 +795,7 @@ class Project:
     airflow: AirflowSettings
     kubeflow: KubeflowSettings
     sagemaker: SagemakerSettings
+    ray: RaySettings
     data: DataSettings
     dvc: DvcSettings
     blobs: BlobSettings
@@ -786,6 +823,7 @@ SECTIONS: dict[str, type] = {
     "airflow": AirflowSettings,
     "kubeflow": KubeflowSettings,
     "sagemaker": SagemakerSettings,
+    "ray": RaySettings,
     "data": DataSettings,
     "dvc": DvcSettings,
     "blobs": BlobSettings,

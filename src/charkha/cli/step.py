@@ -167,6 +167,8 @@ def _finish(project: Project, given: argparse.Namespace) -> int:
         if made.run.driven and given.run is None:
             return DONE  # whoever has begun it ends it, when DVC has ended
         news = not made.run.driven
+    if given.stopped:
+        open_board(project, run).keep("stopped", {"by": "a signal"})
     done = elsewhere.conclude(project, run, because=given.because, news=news)
     if given.kubeflow:
         import_module("charkha.models.kubeflow").write_outputs(project, run, given.kubeflow)
@@ -235,6 +237,9 @@ def _parser() -> argparse.ArgumentParser:
     finish = _subcommand(among, "finish", "end a run: write its journal, and fill MLflow")
     finish.add_argument("--because", metavar="TEXT", help="why, where no step can say so")
     finish.add_argument(
+        "--stopped", action="store_true", help="somebody has stopped it: it was interrupted"
+    )
+    finish.add_argument(
         "--kubeflow", metavar="JSON", help="{{$}} of a task of Kubeflow: where its outputs go"
     )
     _add_place(finish)
@@ -263,7 +268,7 @@ def _add_running(among: Subcommands) -> None:
         help="then end the run, as `finish` does: where a step fails, or in any case",
     )
     run.add_argument("--metrics", action="store_true", help="print the numbers that steps return")
-    run.set_defaults(kubeflow=None, because=None)
+    run.set_defaults(kubeflow=None, because=None, stopped=False)
     _add_beginning(run)
     run.add_argument("--shape", metavar="DIGEST", help="with --begin: of the engine's steps")
     _add_workers(run)
@@ -276,6 +281,7 @@ def _add_whole(among: Subcommands) -> None:
     _add_workers(whole)
     whole.set_defaults(
         **dict.fromkeys(("shape", "element", "attempt", "kubeflow", "outputs", "because")),
+        stopped=False,
         params={},
     )
 

@@ -120,6 +120,8 @@ def _main(folder: Path, cwd: Path, command: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGALRM, lambda *_: _signal(child, signal.SIGKILL))
     code = child.wait()
+    if code < 0:  # killed, and could end nobody that it had started
+        _signal(child, signal.SIGKILL)
     _write(folder / "engine.exit", str(_STOPPED if stopped else code))
     return code
 

@@ -1,0 +1,343 @@
+"""A plan as the text of Ray's driver: one Python file that imports ray and nothing of Charkha's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from charkha.errors import ProjectError
+
+if TYPE_CHECKING:
+    from charkha.pipeline.plans import Plan, Task
+    from charkha.project import Project
+
+_WIDTH = 100
+
+_HEAD = '''\
+"""Pipeline {pipeline} of {project} as tasks of Ray: each is one command of Charkha's."""
+# Written by `charkha render ray`, which leaves it alone once somebody has changed it. sha256:
+# usage: python {file} [--run RUN] [--param NAME=VALUE]..., where Ray is;
+#    or: ray job submit --address http://HOST:8265 --working-dir . -- python {file}
+
+import argparse
+import asyncio
+import collections
+import contextlib
+import functools
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of a Ray started here
+os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+os.environ.setdefault("RAY_COLOR_PREFIX", "0")
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+ADDRESS = {address}
+PATIENCE_S = {patience}  # for a node that has what a step asks for; "local" gets no more nodes
+RUNTIME_ENV = {runtime_env}
+FOLDER = {folder}  # the project's, on every node
+PYTHON = {python}  # on every node; None: the one that Ray's workers run in
+ENVIRONMENT = {environment}
+STARTED = {started}
+TASKS = {tasks}
+
+'''
+_BODY = '''\
+LOOK_S = 5.0  # between two looks at the nodes, while a task waits
+BUG = 70  # an exit code of Charkha's: another attempt would end in the same way
+# The command, and beside it somebody who ends its process group when our end of stdin is closed:
+# when Ray's worker is killed, nobody else would.
+GUARDED = """
+exec 3<&0
+(trap '' TERM; read -r _ <&3; kill -TERM 0; sleep 10; kill -KILL 0) &
+exec "$@" 3<&- </dev/null
+"""
+because = []  # why the pipeline does not come to its end, the first reason first
+
+
+class Ended(Exception):
+    """A command did not work: its exit code, and the last lines that it said."""
+
+
+@ray.remote(max_retries=0)  # an attempt has a number, so they are made below
+def charkha(*words):
+    """Run a command on this node; return the last lines that it said."""
+    line = [PYTHON or sys.executable, "-m", "charkha", "step", *words, *ENVIRONMENT]
+    said = collections.deque(maxlen=50)
+    try:
+        process = subprocess.Popen(
+            ["sh", "-c", GUARDED, "charkha", *line],
+            cwd=FOLDER,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+    except OSError as e:  # the folder is not on this node
+        raise Ended(127, [f"error: {e}"]) from e
+
+    def hand_on():
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            said.append(line.rstrip())
+
+    reader = threading.Thread(target=hand_on, daemon=True)
+    reader.start()
+    try:
+        code = process.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # whatever it has left behind
+    reader.join(5)
+    if code:
+        raise Ended(code, list(said))
+    return list(said)
+
+
+class Failed(Exception):
+    """A task has not made what others need."""
+
+
+async def call(name, options, *words):
+    """Have Ray run a command where there is room; return its exit code and its last lines."""
+    task = charkha.options(name=name, **options).remote(*words)
+    done = asyncio.wrap_future(task.future())
+    since = time.monotonic()
+    try:
+        while not (await asyncio.wait([done], timeout=LOOK_S))[0]:
+            if any_node_has(options):
+                since = time.monotonic()
+            elif ADDRESS == "local" or time.monotonic() - since > PATIENCE_S:
+                return 1, [f"error: no node of this Ray has {options}"]
+        return 0, done.result()
+    except RayError as e:
+        if isinstance(cause := getattr(e, "cause", None), Ended):
+            return cause.args
+        return 1, [f"error: {' '.join(str(e).split())}"]  # its worker, or its node, is gone
+    finally:
+        if not done.done():
+            done.add_done_callback(lambda done: done.cancelled() or done.exception())
+            ray.cancel(task, force=True)
+
+
+def any_node_has(options):
+    """Whether a task with these options could ever be begun on the nodes as they are now."""
+    asked = {"CPU": options.get("num_cpus", 1), "GPU": options.get("num_gpus", 0)}
+    asked["memory"] = options.get("memory", 0)
+    nodes = nodes_at(time.monotonic() // LOOK_S)
+    return any(all(has.get(what, 0) >= n for what, n in asked.items()) for has in nodes)
+
+
+@functools.lru_cache(maxsize=1)
+def nodes_at(_):
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def fail(name, code, said):
+    """Give a task up."""
+    told = [line for line in said if "error" in line.lower()] or said or ["it said nothing"]
+    because.append(f"task {name} ended with {code}: {told[-1]}")
+    raise Failed
+
+
+async def attempts(name, task, *words):
+    """Run the command of a task until it works, as often as the task may be tried."""
+    for attempt in range(1, task.get("retries", 0) + 2):
+        if attempt > 1:
+            await asyncio.sleep(task.get("retry_wait_s", 0))
+        options = task.get("options", {})
+        code, said = await call(name, options, "run", *words, "--attempt", str(attempt))
+        if code == 0:
+            return
+        if code == BUG:
+            break
+    fail(name, code, said)
+
+
+async def perform(run, name, task, after, ours):
+    """Perform the steps of a task when those before it are done."""
+    await asyncio.gather(*after)
+    if not task.get("each"):
+        steps = [word for step in task.get("steps", [name]) for word in ("--step", step)]
+        await attempts(name, task, "--run", run, *steps)
+        return
+    code, said = await call(f"{name}.elements", ours, "count", "--run", run, "--step", name)
+    if code:
+        fail(f"{name}.elements", code, said)
+    numbers = json.loads(next(line for line in reversed(said) if line.startswith("[")))
+    words = ["--run", run, "--step", name, "--element"]
+    elements = [attempts(f"{name}[{n}]", task, *words, str(n)) for n in numbers]
+    for failed in await asyncio.gather(*elements, return_exceptions=True):
+        if failed:
+            raise failed
+
+
+async def begin(run, given, ours):
+    """Begin the run, where nobody has done so."""
+    code, said = await call("charkha.start", ours, "start", "--run", run, *STARTED, *given)
+    if code:
+        fail("charkha.start", code, said)
+
+
+async def pipeline(run, given, begun_elsewhere):
+    """Run all tasks, and end the run whatever became of them; return our exit code."""
+    here = ray.get_runtime_context().get_node_id()  # ours run beside this driver
+    ours = {"num_cpus": 0}
+    ours["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=True)
+    begun = asyncio.create_task(begin(run, given, ours))
+    tasks = {}
+    for name, task in TASKS.items():
+        after = [tasks[other] for other in task.get("after", [])] or [begun]
+        tasks[name] = asyncio.create_task(perform(run, name, task, after, ours))
+    ended = ["--run", run]
+    if await stopped([begun, *tasks.values()]):
+        if begun_elsewhere:
+            return 128 + signal.SIGTERM
+        ended.append("--stopped")
+    if because:
+        ended += ["--because", because[0]]
+    code, said = await call("charkha.finish", ours, "finish", *ended)
+    if because or code:
+        print(because[0] if because else said[-1] if said else "", file=sys.stderr, flush=True)
+    return 128 + signal.SIGTERM if "--stopped" in ended else code
+
+
+async def stopped(tasks):
+    """Wait until all tasks are over; return whether a signal has stopped them."""
+    me, loop, asked = asyncio.current_task(), asyncio.get_running_loop(), False
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, me.cancel)
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        asked = True
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, lambda: None)  # the run is being ended
+    for task in tasks if asked else ():
+        task.cancel()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    ours = [end for end in ends if end and not isinstance(end, Failed | asyncio.CancelledError)]
+    because.extend(f"the driver failed: {end!r}" for end in ours)
+    return asked
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--run", default=f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+    options.add_argument("--param", metavar="NAME=VALUE", action="append", default=[])
+    options.add_argument("--begun", action="store_true", help="who stops us ends the run as well")
+    given = options.parse_args()
+    alone = {"include_dashboard": False, "object_store_memory": 100_000_000}  # ids go through it
+    try:
+        ray.init(
+            address=ADDRESS,
+            runtime_env=RUNTIME_ENV or None,
+            logging_level=logging.WARNING,
+            **(alone if ADDRESS == "local" else {}),
+        )
+    except (OSError, RuntimeError, ValueError) as e:
+        token = "" if "RAY_AUTH_MODE" in os.environ else " (has it a token? RAY_AUTH_MODE=token)"
+        sys.exit(f"Ray at {ADDRESS}: {' '.join(str(e).split())}{token}")
+    params = [word for pair in given.param for word in ("--param", pair)]
+    code = asyncio.run(pipeline(given.run, params, given.begun))
+    ray.shutdown()
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
+'''
+
+
+def text_of(plan: Plan, project: Project, file: str) -> str:
+    """Return the text of a plan's driver.
+
+    Raises:
+        ProjectError: a step asks for a share of several GPUs.
+    """
+    settings = project.ray
+    given = [w for p in plan.parameters if p.value != p.default for w in ("--param", _pair(p))]
+    address = 'os.environ.get("RAY_ADDRESS") or "local"'  # as `ray job submit` says it
+    return (
+        _HEAD.format(
+            pipeline=plan.pipeline,
+            project=plan.project,
+            file=file,
+            address=_literal(settings.address) if settings.address else address,
+            patience=settings.patience_s,
+            runtime_env=_literal(settings.runtime_env),
+            folder=_literal(settings.folder or str(project.root)),
+            python=_literal(settings.python),
+            environment=_literal(plan.command()[1:]),
+            started=_literal(["--engine", "ray", "--shape", plan.shape, *given]),
+            tasks=_table(plan.tasks.values()),
+        )
+        + _BODY
+    )
+
+
+def _pair(parameter: Any) -> str:
+    return f"{parameter.name}={parameter.text}"
+
+
+def _table(tasks: Iterable[Task]) -> str:
+    lines = []
+    for task in tasks:
+        facts = _facts(task)
+        line = f"    {_literal(task.name)}: {_literal(facts)},"
+        if len(line) > _WIDTH:
+            inner = "".join(f"        {_literal(k)}: {_literal(v)},\n" for k, v in facts.items())
+            line = f"    {_literal(task.name)}: {{\n{inner}    }},"
+        lines.append(line + "\n")
+    return f"{{\n{''.join(lines)}}}"
+
+
+def _facts(task: Task) -> dict[str, object]:
+    """Return what the driver has to know of a task, without what is usual."""
+    if task.gpu and task.gpu > 1 and task.gpu % 1:
+        raise ProjectError(
+            f"asks for gpu={task.gpu:g}, and Ray lends a share of one GPU or whole ones",
+            where=f"step {task.steps[0]!r}",
+            fix=f"gpu={round(task.gpu)}, or a share below 1",
+        )
+    options = {
+        "num_cpus": _whole(task.cpu),
+        "memory": task.memory_bytes,
+        "num_gpus": _whole(task.gpu),
+    }
+    facts: dict[str, object] = {
+        "after": list(task.needs),
+        "steps": list(task.steps) if task.steps != (task.name,) else [],
+        "each": task.fan_out,
+        "retries": task.retries,
+        "retry_wait_s": task.retry_wait_s if task.retries else 0,
+        "options": {name: asked for name, asked in options.items() if asked is not None},
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+def _whole(asked: float | None) -> float | None:
+    return int(asked) if asked is not None and asked == int(asked) else asked
+
+
+def _literal(value: object) -> str:
+    """Return a value of JSON as Python writes it, text in double quotes as a formatter has it."""
+    if isinstance(value, str):
+        written = repr(value)
+        return f'"{written[1:-1]}"' if written[0] == "'" and '"' not in value else written
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_literal(k)}: {_literal(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    return repr(value)
