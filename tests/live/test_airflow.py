@@ -1,12 +1,9 @@
 """A real Airflow on loopback: API server, scheduler and DAG processor, in an environment of its own."""
 
-import json
 import os
-import re
 import shutil
 import signal
 import subprocess
-import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -19,12 +16,12 @@ from charkha.pipeline import submitting
 from charkha.pipeline.boards import open_board
 from charkha.pipeline.engines.airflow import AirflowEngine
 from charkha.pipeline.engines.airflow_api import AirflowApi
-from charkha.pipeline.engines.contract import EngineContract, digests, planned, wait_for
+from charkha.pipeline.engines.contract import EngineContract, planned, wait_for
 from charkha.pipeline.engines.port import open_engine
 from charkha.pipeline.runs import list_runs, read_run
 from charkha.project import open_project
 
-from .airflow_session import AIRFLOW, PATIENCE_S, SOURCES, TINY, until
+from .airflow_session import AIRFLOW, PATIENCE_S, TINY, until
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = AIRFLOW
@@ -271,41 +268,6 @@ def test_airflow_reads_the_golden_file(airflow, root):
     until(lambda: engine._source(dag) or engine._import_error(f"{dag}.py"))
     assert engine._import_error(f"{dag}.py") is None
     assert engine._source(dag) == text
-
-
-def test_the_how_tos_commands_make_the_model_that_a_local_run_makes(
-    airflow, tmp_path, marks, monkeypatch
-):
-    there, here = tmp_path / "there", tmp_path / "here"
-    for root in (there, here):
-        assert main(["init", str(root)]) == 0
-    page = (ROOT / "docs" / "how-to" / "run-on-airflow.md").read_text()
-    blocks = re.findall(r"^```shell-session\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    typed = re.findall(r"^\$ (charkha .*)$", "".join(blocks), re.MULTILINE)
-    assert typed
-    toml = there / "charkha.toml"
-    toml.write_text(f"{toml.read_text()}\n{airflow.settings(tmp_path)}")
-    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": beside, "PYTHONPATH": str(SOURCES)}
-    for command in typed:
-        done = subprocess.run(command.split(), cwd=there, env=environment)
-        assert done.returncode == 0, command
-    detached = read_run("last", open_project(there))
-    assert submitting.follow(open_project(there), detached.id).status == "finished"
-
-    subprocess.run(["charkha", "run"], cwd=here, env=environment, check=True)
-    first = list_runs(open_project(there))[-1]
-    local = read_run("last", open_project(here))
-    assert digests(first) == digests(local)
-    scores = [version_of(root, environment)["metrics"] for root in (there, here)]
-    assert scores[0] == scores[1]
-
-
-def version_of(root, environment):
-    """Return the first version of the registered model."""
-    command = ["charkha", "models", "show", "house-prices@1", "--json"]
-    told = subprocess.run(command, cwd=root, env=environment, capture_output=True, check=True)
-    return json.loads(told.stdout)
 
 
 def rendered(root):

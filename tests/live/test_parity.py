@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 
@@ -15,6 +16,9 @@ from charkha.pipeline.runs import list_runs
 from charkha.plugins import SHIPPED
 from charkha.project import open_project
 
+from .airflow_session import AIRFLOW
+
+pytestmark = pytest.mark.timeout(900)
 CHARKHA = Path(sys.executable).with_name("charkha")
 SOURCES = Path(charkha.__file__).parent.parent
 MORE = """
@@ -58,7 +62,7 @@ def parity(year: int = 2009, month: int = 12, trees: int = 20) -> None:
     register(model, train=train, test=test, target=TARGET, metrics=evaluate(model, test))
 """
 LOCALLY = {"local": (), "workers": ("--workers", "2")}
-ENGINES = ["workers", "shell", "dvc", "mlflow", "sagemaker", "kubeflow"]
+ENGINES = ["workers", "shell", "dvc", "mlflow", "ray", "kubeflow", "sagemaker", "airflow"]
 PARAM = ("--param", "trees=30")  # so that what stands before the model is cached
 
 
@@ -154,32 +158,38 @@ def local(once, begun):
     return json.loads((once("parity-local", make) / "kept.json").read_text())
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "engine", [pytest.param(one, marks=AIRFLOW if one == "airflow" else ()) for one in ENGINES]
+)
 def test_every_engine_makes_the_same_and_finds_what_another_has_made(
     engine, begun, local, tmp_path, request
 ):
     houses = begun(tmp_path)
-    for name in (engine, after(engine)):
-        if prepare := PREPARED.get(name):
-            prepare(houses, request)
+    if prepare := PREPARED.get(engine):
+        prepare(houses, request)
     told = houses.run(engine)
     assert hows(told) == local["how"]
     assert told.steps["shaky"].attempts == 2
     assert digests(told) == local["digests"]
     assert houses.metrics() == local["metrics"]
-    again = houses.run(after(engine))
+    again = houses.run("shell" if engine == "workers" else "local")
     assert {step.how for step in again.steps.values()} == {"reused"}
     assert digests(again) == local["digests"]
 
 
-def after(engine):
-    """Return the engine that is to find everything cached."""
-    return ENGINES[(ENGINES.index(engine) + 1) % len(ENGINES)]
-
-
 def hows(told):
     return {name: step.how for name, step in told.steps.items()}
+
+
+def on_airflow(houses, request):
+    houses.set(request.getfixturevalue("airflow").settings(houses.root.parent))
+
+
+def on_ray(houses, request):
+    """Keep Ray from writing a token into the home of whoever runs this."""
+    set_variable = request.getfixturevalue("monkeypatch").setenv
+    set_variable("RAY_AUTH_MODE", "token")
+    set_variable("RAY_AUTH_TOKEN", token_hex(16))
 
 
 def on_kubeflow(houses, request):
@@ -215,8 +225,13 @@ def on_sagemaker(houses, request):
     houses.set(f'[tracking]\nuri = "{uri}"')
 
 
-# What an engine needs; `local`, `shell`, `dvc` and `mlflow` need nothing.
-PREPARED = {"kubeflow": on_kubeflow, "sagemaker": on_sagemaker}
+# What an engine needs; the others need nothing.
+PREPARED = {
+    "airflow": on_airflow,
+    "kubeflow": on_kubeflow,
+    "ray": on_ray,
+    "sagemaker": on_sagemaker,
+}
 
 
 def test_all_engines_that_are_shipped_are_held_to_it():
