@@ -175,6 +175,7 @@ class EngineContract:
         assert done.status == "failed"
         assert (done.steps["shaky"].how, done.steps["shaky"].attempts) == ("failed", 3)
         assert "try 3 fails" in str(done.error)
+        assert str(done.error).count("step 'shaky'") == 1
         assert done.steps["slow"].how == "waiting"
         assert [one.status for one in list_runs(project)] == ["failed"]
 
