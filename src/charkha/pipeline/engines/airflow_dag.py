@@ -20,10 +20,9 @@ from charkha.pipeline.engines.airflow_tasks import (
     ends,
     imports,
     is_taken_for_a_file,
-    literal,
-    quoted,
     resources,
 )
+from charkha.pipeline.engines.literals import literal, quoted
 
 if TYPE_CHECKING:
     from charkha.pipeline.plans import Parameter, Plan, Task

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from charkha.errors import ProjectError
+from charkha.pipeline.engines.literals import literal, quoted
 
 if TYPE_CHECKING:
     from charkha.pipeline.plans import Plan, Task
@@ -379,22 +380,3 @@ def _kind(settings: AirflowSettings) -> dict[str, str]:
 
 
 _PLURALS = {"docker": "containers", "kubernetes": "pods"}
-
-
-def literal(value: object) -> str:
-    """Return a value of JSON as Python writes it."""
-    if isinstance(value, str):
-        return quoted(value)
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{literal(k)}: {literal(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(literal, value)) + "]"
-    return repr(value)
-
-
-def quoted(text: str) -> str:
-    """Return a text in double quotes, as a formatter would have it."""
-    written = repr(text)
-    if written.startswith("'") and '"' not in text:
-        return f'"{written[1:-1]}"'
-    return written

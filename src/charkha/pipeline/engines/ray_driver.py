@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from charkha.errors import ProjectError
+from charkha.pipeline.engines.literals import literal
 
 if TYPE_CHECKING:
     from charkha.pipeline.plans import Plan, Task
@@ -274,13 +275,13 @@ def text_of(plan: Plan, project: Project, file: str) -> str:
             pipeline=plan.pipeline,
             project=plan.project,
             file=file,
-            address=_literal(settings.address) if settings.address else address,
+            address=literal(settings.address) if settings.address else address,
             patience=settings.patience_s,
-            runtime_env=_literal(settings.runtime_env),
-            folder=_literal(settings.folder or str(project.root)),
-            python=_literal(settings.python),
-            environment=_literal(plan.command()[1:]),
-            started=_literal(["--engine", "ray", "--shape", plan.shape, *given]),
+            runtime_env=literal(settings.runtime_env),
+            folder=literal(settings.folder or str(project.root)),
+            python=literal(settings.python),
+            environment=literal(plan.command()[1:]),
+            started=literal(["--engine", "ray", "--shape", plan.shape, *given]),
             tasks=_table(plan.tasks.values()),
         )
         + _BODY
@@ -295,10 +296,10 @@ def _table(tasks: Iterable[Task]) -> str:
     lines = []
     for task in tasks:
         facts = _facts(task)
-        line = f"    {_literal(task.name)}: {_literal(facts)},"
+        line = f"    {literal(task.name)}: {literal(facts)},"
         if len(line) > _WIDTH:
-            inner = "".join(f"        {_literal(k)}: {_literal(v)},\n" for k, v in facts.items())
-            line = f"    {_literal(task.name)}: {{\n{inner}    }},"
+            inner = "".join(f"        {literal(k)}: {literal(v)},\n" for k, v in facts.items())
+            line = f"    {literal(task.name)}: {{\n{inner}    }},"
         lines.append(line + "\n")
     return f"{{\n{''.join(lines)}}}"
 
@@ -329,15 +330,3 @@ def _facts(task: Task) -> dict[str, object]:
 
 def _whole(asked: float | None) -> float | None:
     return int(asked) if asked is not None and asked == int(asked) else asked
-
-
-def _literal(value: object) -> str:
-    """Return a value of JSON as Python writes it, text in double quotes as a formatter has it."""
-    if isinstance(value, str):
-        written = repr(value)
-        return f'"{written[1:-1]}"' if written[0] == "'" and '"' not in value else written
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_literal(k)}: {_literal(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_literal, value)) + "]"
-    return repr(value)
