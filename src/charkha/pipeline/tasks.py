@@ -254,9 +254,8 @@ def _ending(project: Project, board: Board, opening: Opening, because: str | Non
         last_at = line.at
     seconds = round(last_at - opening.at, 6)
     if failed := next((s for s in told.steps.values() if s.how == "failed"), None):
-        said = str(
-            failed.error
-        )  # names its step already, unless it is no failure of the step's own
+        said = str(failed.error)
+        # What a step raised names it already; what kept it from being tried does not.
         named = said if said.startswith("step ") else f"step {failed.name!r} failed: {said}"
         return RunFinished("failed", seconds, named)
     try:
