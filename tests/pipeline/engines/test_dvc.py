@@ -143,9 +143,9 @@ def houses(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def once(tmp_path_factory):
+def reproduced(tmp_path_factory):
     """Return a project that DVC has run: nothing in it runs every time."""
-    folder = tmp_path_factory.mktemp("once")
+    folder = tmp_path_factory.mktemp("reproduced")
     project = begun(folder, "[pipeline.params]", "least = 200", "loud = false")
     render(project)
     assert started(dvc(project.root, "repro")) == ["read", "scaled", "end", "finish"]
@@ -157,9 +157,9 @@ def once(tmp_path_factory):
 
 
 @pytest.fixture
-def quiet(once, tmp_path):
+def quiet(reproduced, tmp_path):
     """Return that project, to be changed."""
-    shutil.copytree(once, tmp_path / "there", symlinks=True)
+    shutil.copytree(reproduced, tmp_path / "there", symlinks=True)
     return open_project(tmp_path / "there" / "houses")
 
 
