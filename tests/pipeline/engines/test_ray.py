@@ -125,16 +125,6 @@ def prices(year: int = 2006, alphas: list = [0.1, 1.0], region: str = 'the "nort
     published(best(scores(models), models), region)
 
 
-@step(gpu=1.5)
-def uneven() -> int:
-    return 1
-
-
-@pipeline
-def odd() -> None:
-    uneven()
-
-
 @pipeline
 def five_hundred() -> None:
     value = rows(1)
@@ -370,13 +360,6 @@ def test_five_hundred_steps_are_compiled_in_one_pass(tmp_path):
     project = made(tmp_path, "five_hundred")
     [text] = open_engine(project, "ray").compile(planned(project)).values()
     assert text.count('"after": ["rows') == 499
-
-
-def test_a_share_of_several_gpus_is_refused_with_the_step_and_a_way_round(tmp_path):
-    project = made(tmp_path, "odd")
-    with pytest.raises(ProjectError, match=r"step 'uneven': asks for gpu=1\.5") as refused:
-        open_engine(project, "ray").compile(planned(project))
-    assert refused.value.fix == "gpu=2, or a share below 1"
 
 
 def test_without_ray_the_line_that_installs_it_is_said(tmp_path, monkeypatch):

@@ -153,6 +153,8 @@ def test_a_package_without_recorded_examples_is_warmed_and_said_to_be_unchecked(
         with caplog.at_level(logging.WARNING):
             async with serving() as server:
                 assert (await server.ask(3)).json()["prediction"] == pytest.approx(15)
+                # The worker answers as soon as it can; what it holds it tells a moment later.
+                await server.until(lambda: "variants" in server.lead.status()["workers"][0])
                 held = server.lead.status()["workers"][0]["variants"][0]
                 assert held["examples"] == 0
 

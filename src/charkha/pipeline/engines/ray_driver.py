@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from charkha.errors import ProjectError
 from charkha.pipeline.engines.literals import literal
 
 if TYPE_CHECKING:
@@ -262,11 +261,7 @@ if __name__ == "__main__":
 
 
 def text_of(plan: Plan, project: Project, file: str) -> str:
-    """Return the text of a plan's driver.
-
-    Raises:
-        ProjectError: a step asks for a share of several GPUs.
-    """
+    """Return the text of a plan's driver."""
     settings = project.ray
     given = [w for p in plan.parameters if p.value != p.default for w in ("--param", _pair(p))]
     address = 'os.environ.get("RAY_ADDRESS") or "local"'  # as `ray job submit` says it
@@ -306,12 +301,6 @@ def _table(tasks: Iterable[Task]) -> str:
 
 def _facts(task: Task) -> dict[str, object]:
     """Return what the driver has to know of a task, without what is usual."""
-    if task.gpu and task.gpu > 1 and task.gpu % 1:
-        raise ProjectError(
-            f"asks for gpu={task.gpu:g}, and Ray lends a share of one GPU or whole ones",
-            where=f"step {task.steps[0]!r}",
-            fix=f"gpu={round(task.gpu)}, or a share below 1",
-        )
     options = {
         "num_cpus": _whole(task.cpu),
         "memory": task.memory_bytes,
