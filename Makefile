@@ -1,7 +1,7 @@
 # Everything here needs git, make and Python 3.11 or later; the rest is installed into .venv.
 
 PYTHON ?= python3
-JOBS   ?= 2
+JOBS   ?= 3
 VENV   := .venv
 BIN    := $(VENV)/bin
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt \
