@@ -84,9 +84,7 @@ class S3Blobs:
         self._made: S3Client | None = None
         self._making = threading.Lock()
         self._bucket_seen = False
-        self._known: dict[
-            str, bytes
-        ] = {}  # notes by key, which has their digest: they never change
+        self._known: dict[str, bytes] = {}  # notes by key; it has their digest, so they stay so
 
     def put(self, content: BinaryIO) -> str:
         digest = hashlib.sha256()

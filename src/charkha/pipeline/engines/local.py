@@ -1,8 +1,8 @@
 """A graph walked on this machine: steps reused where they can be, run where they cannot.
 
 With one worker a step runs in this process; with more, or with a timeout that has to be kept, in
-worker processes; one that asks for GPUs in a process that sees only those. A step whose stored input turns out to be damaged waits until the step that made
-the input has made it again.
+worker processes; one that asks for GPUs in a process that sees only those. A step whose stored
+input turns out to be damaged waits until the step that made the input has made it again.
 """
 
 from __future__ import annotations
