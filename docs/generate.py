@@ -27,7 +27,7 @@ file is named after the tool that it talks to.
 REFERENCE = """\
 # charkha.toml
 
-Written from `src/charkha/project.py` by `make docs`, compared by a test.
+Written from `src/charkha/project.py` and `engine_settings.py` by `make docs`, compared by a test.
 
 The file lies at the root of a project, and may be empty. A relative path starts at that root. An unknown key is an error, with its
 line and the key that was probably meant.

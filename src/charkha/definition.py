@@ -18,6 +18,7 @@ from charkha.errors import ProjectError
 if TYPE_CHECKING:
     from dataclasses import Field
 
+Problem = tuple[str, str, str]  # key, what is wrong with it, what to do
 Keys = tuple[str | int, ...]  # where a value stands: ("env", "prod", "gate", 0, "metric")
 
 

@@ -25,8 +25,9 @@ from charkha.pipeline.engines.airflow_tasks import (
 from charkha.pipeline.engines.literals import literal, quoted
 
 if TYPE_CHECKING:
+    from charkha.engine_settings import AirflowSettings
     from charkha.pipeline.plans import Parameter, Plan, Task
-    from charkha.project import AirflowSettings, Project
+    from charkha.project import Project
 
 # Charkha stops a step that takes too long, and says so; Airflow would only kill it, and does where
 # Charkha itself hangs. Starting Python on a busy worker is part of what it counts.

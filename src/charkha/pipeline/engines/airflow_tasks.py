@@ -10,8 +10,9 @@ from charkha.errors import ProjectError
 from charkha.pipeline.engines.literals import literal, quoted
 
 if TYPE_CHECKING:
+    from charkha.engine_settings import AirflowSettings
     from charkha.pipeline.plans import Plan, Task
-    from charkha.project import AirflowSettings, Project
+    from charkha.project import Project
 
 START, FINISH, ELEMENTS = "charkha.start", "charkha.finish", "elements"
 _FILES = (".sh", ".bash", ".env")  # DockerOperator takes a word that ends so for a template's file

@@ -15,8 +15,8 @@ import yaml
 from charkha.errors import ProjectError
 
 if TYPE_CHECKING:
+    from charkha.engine_settings import KubeflowSettings
     from charkha.pipeline.plans import Plan, Task
-    from charkha.project import KubeflowSettings
 
 RUN = "charkha_run"  # the parameter that says which run of ours it is; Kubeflow's own id without it
 _HEAD = """\

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from charkha.errors import ProjectError
 
 if TYPE_CHECKING:
+    from charkha.engine_settings import SagemakerSettings
     from charkha.pipeline.plans import Task
-    from charkha.project import SagemakerSettings
 
 GIB = 1024**3
 
