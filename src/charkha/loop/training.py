@@ -145,9 +145,7 @@ class EngineTrainer(ProcessTrainer):
                 raise Unavailable(
                     f"how far run {run} on {self._engine} is, is not known: {e.what}", fix=e.fix
                 ) from e
-            if (
-                state.status not in ENDED
-            ):  # its last task may be filling MLflow, though it has ended
+            if state.status not in ENDED:  # though it has, its last task may be filling MLflow
                 return Trained(run=run, goes_on=True)
         told = read_run(run, self._project)
         if told.status == "finished":
