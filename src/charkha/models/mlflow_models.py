@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import skops.io
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import ColSpec, Schema
 
+from charkha.models import mlflow_skops
 from charkha.models.flavours.choice import flavour
 from charkha.models.mlflow import translated
 from charkha.models.registries.port import PACKAGE
 from charkha.models.signature import Signature, conform
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from charkha.models.mlflow_runs import MlflowRun
     from charkha.models.recording import Judged
     from charkha.project import Project
@@ -61,17 +63,8 @@ def log_model(project: Project, run: MlflowRun, judged: Judged) -> str:
 
 
 def _log(project: Project, run: MlflowRun, judged: Judged, manifest: Mapping[str, Any]) -> str:
-    name = str(manifest["flavour"])
     file = judged.folder / str(manifest["model_file"])
-    arguments: dict[str, Any] = (
-        _pyfunc(project, file)
-        if name == "pyfunc"
-        else {
-            _ARGUMENT[name]: flavour(name).load(file, allow_pickle=project.allow_pickle),
-        }
-    )
-    if name == "sklearn":
-        arguments |= _serialization(file)
+    flavor, arguments = _flavour(project, str(manifest["flavour"]), file)
     made = run.client.create_logged_model(
         run.experiment_id, str(manifest["name"]), run.run_id, tags={PACKAGE: judged.package}
     )
@@ -79,7 +72,7 @@ def _log(project: Project, run: MlflowRun, judged: Judged, manifest: Mapping[str
         artifact_path=None,
         model_id=made.model_id,
         name=made.name,
-        flavor=importlib.import_module(f"mlflow.{name}"),
+        flavor=flavor,
         run_id=run.run_id,
         signature=_signature(manifest["signature"]),
         pip_requirements=list(manifest["requirements"]),
@@ -89,14 +82,18 @@ def _log(project: Project, run: MlflowRun, judged: Judged, manifest: Mapping[str
     return str(made.model_id)
 
 
-def _serialization(file: Path) -> dict[str, object]:
-    """Say how MLflow stores a scikit-learn model: as the package does."""
-    if file.suffix != ".skops":
-        return {"serialization_format": "cloudpickle"}  # the project allowed pickle
-    return {
-        "serialization_format": "skops",
-        "skops_trusted_types": skops.io.get_untrusted_types(file=file),
-    }
+def _flavour(project: Project, name: str, file: Path) -> tuple[ModuleType, dict[str, Any]]:
+    """Return what writes a model of this flavour for MLflow, and what it is to be given."""
+    if name == "sklearn" and file.suffix == ".skops":
+        # Not asked here again: the answers of what lies in the file are part of the package.
+        return mlflow_skops, {"file": file, "validate_serving_input": False}
+    module = importlib.import_module(f"mlflow.{name}")
+    if name == "pyfunc":
+        return module, _pyfunc(project, file)
+    model = flavour(name).load(file, allow_pickle=project.allow_pickle)
+    if name == "sklearn":  # the project allowed pickle
+        return module, {_ARGUMENT[name]: model, "serialization_format": "cloudpickle"}
+    return module, {_ARGUMENT[name]: model}
 
 
 def _pyfunc(project: Project, file: Path) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from charkha.models.following import Tracker, follow
 from charkha.models.mlflow import MlflowRegistry
 from charkha.models.mlflow_models import log_model
 from charkha.models.mlflow_runs import MlflowRun
+from charkha.models.packaged import folder_of
 from charkha.models.recording import Judged, Opened, Recording
-from charkha.models.registry import list_versions
+from charkha.models.registry import find_version, list_versions
 from charkha.models.tracker import read_state
 from charkha.pipeline.runs import open_artifacts
 
@@ -74,6 +75,9 @@ def test_the_first_version_is_champion_and_loads_with_mlflow_alone(project, writ
     assert model.predict(rows).round(6).tolist() == [6.0, 8.0]
     assert "skops" in model.metadata.flavors["sklearn"]["serialization_format"]
     version = client.get_model_version("prices", "1")
+    [kept] = project.state.glob("mlartifacts/**/artifacts/model.skops")
+    package = folder_of(project, find_version(project, "prices@1"))
+    assert kept.read_bytes() == (package / "model.skops").read_bytes()
     assert version.description.startswith("# prices")
     assert version.tags["charkha.run"] == run
     assert version.tags["charkha.gate"] == "passed"
