@@ -15,7 +15,7 @@ from charkha.errors import DataError
 from charkha.serving.problems import Problem
 from charkha.serving.records import open_feedback
 from charkha.serving.records.feedback import Feedback, read_feedback_body
-from charkha.serving.records.ids import new_ids
+from charkha.serving.records.ids import new_ids, time_of
 from charkha.serving.records.outcomes import read_outcomes
 
 ID = new_ids(1)[0]
@@ -161,7 +161,7 @@ def test_feedback_is_sealed_by_the_day_of_its_prediction(kept):
     log.append([Feedback(id=old, truth=1), Feedback(id=ID, truth="x", at=datetime.now(UTC))])
     log.close()
     kept.seal()
-    today = datetime.now(UTC).date().isoformat()
+    today = time_of(ID).date().isoformat()
     days = [name.rpartition("/")[0] for name in kept.files()]
     assert days == ["feedback/day=2024-11-04", f"feedback/day={today}"]
 
