@@ -206,7 +206,13 @@ class Ours(Ridge):
 
 
 @pytest.mark.parametrize(
-    ("model", "name"), [(FunctionTransformer(twice), "twice"), (Ours(), "Ours")]
+    ("model", "name"),
+    [
+        (FunctionTransformer(twice), "twice"),
+        (FunctionTransformer(StandardScaler().transform), "transform"),
+        (FunctionTransformer(Ridge().set_params), "Ridge"),  # skops cannot read it back
+        (Ours(), "Ours"),
+    ],
 )
 def test_code_of_ones_own_in_a_model_is_refused_when_it_is_written(model, name):
     with pytest.raises(UserError, match=name) as caught:

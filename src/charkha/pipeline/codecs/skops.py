@@ -67,13 +67,13 @@ class SkopsCodec:
 
     def encode(self, value: object) -> bytes:
         try:
-            data = _canonical(dumps(value))
+            schema, data = _canonical(dumps(value))
+            refused = _refused(data) if _may_be_refused(schema) else []
         except (TypeError, ValueError, AttributeError, RecursionError) as e:
             raise UserError(
                 f"skops cannot keep this {type(value).__qualname__}: {e}",
                 fix="set allow_pickle = true under [project] in charkha.toml",
             ) from e
-        refused = [name for name in get_untrusted_types(data=data) if not _is_trusted(name)]
         if refused:
             raise _untrusted(refused)
         return data
@@ -81,16 +81,15 @@ class SkopsCodec:
     def decode(self, data: bytes | memoryview, wanted: type | None) -> object:
         data = bytes(data)
         try:
-            names = _named_types(_opened(data)[0])
+            names = _named_types(_nodes(_schema(data)))
             return loads(data, trusted=[name for name in names if _is_trusted(name)])
         except UntrustedTypesFoundException as e:
-            trusted = get_untrusted_types(data=data)
-            raise _untrusted([name for name in trusted if not _is_trusted(name)]) from e
+            raise _untrusted(_refused(data)) from e
         except (BadZipFile, LookupError, TypeError, RecursionError) as e:
             raise ValueError("not a model that skops wrote") from e
 
     def difference(self, old: bytes | memoryview, new: bytes | memoryview) -> list[str]:
-        one, other = (_opened(bytes(data))[0] for data in (old, new))
+        one, other = (_schema(bytes(data)) for data in (old, new))
         if one["__class__"] != other["__class__"]:
             return [f"{one['__class__']} → {other['__class__']}"]
         before, after = _leaves(one), _leaves(other)
@@ -102,8 +101,8 @@ class SkopsCodec:
         return list(found) if more <= 0 else [*list(found)[:_SHOWN], f"and {more} more"]
 
 
-def _canonical(data: bytes) -> bytes:
-    """Return the canonical form of a file that skops wrote."""
+def _canonical(data: bytes) -> tuple[Schema, bytes]:
+    """Return the canonical form of a file that skops wrote, and the schema in it."""
     schema, files = _opened(data)
     names = {}
     kept = {}
@@ -116,7 +115,7 @@ def _canonical(data: bytes) -> bytes:
     del schema["_skops_version"]
     _number(schema)
     text = json.dumps(schema, separators=(",", ":")).encode()
-    return _zipped({_SCHEMA: text, **dict(sorted(kept.items()))})
+    return schema, _zipped({_SCHEMA: text, **dict(sorted(kept.items()))})
 
 
 def _plain(node: Any, names: dict[str, str]) -> Any:
@@ -195,9 +194,9 @@ def _told(path: str, old: Any, new: Any) -> str:
 
 
 def _array_content(content: bytes) -> bytes:
-    array = np.load(io.BytesIO(content), allow_pickle=False)
-    if array.dtype.names is None:
+    if _OF_RECORDS not in content[: npy.MAGIC_LEN + 4 + len(_OF_RECORDS)]:
         return content
+    array = np.load(io.BytesIO(content), allow_pickle=False)
     buffer = io.BytesIO()
     npy.write_array(buffer, without_gaps(array), allow_pickle=False)
     return buffer.getvalue()
@@ -208,16 +207,23 @@ def _sparse_content(content: bytes) -> bytes:
         return _zipped({name: file.read(name) for name in sorted(file.namelist())})
 
 
+_OF_RECORDS = b"{'descr': ["  # how the header begins: the type of records is a list, others a text
 _CONTENT = {"npy": _array_content, "npz": _sparse_content}
 
 
 def _opened(data: bytes) -> tuple[Schema, dict[str, bytes]]:
-    """Return the schema and the other files of a skops file."""
+    """Return the schema and the other files of a file that skops wrote right now."""
+    with ZipFile(io.BytesIO(data)) as file:
+        files = {name: file.read(name) for name in file.namelist()}
+    return json.loads(files.pop(_SCHEMA)), files
+
+
+def _schema(data: bytes) -> Schema:
+    """Return the schema of a skops file."""
     try:
         with ZipFile(io.BytesIO(data)) as file:
-            files = {name: file.read(name) for name in file.namelist()}
-            schema: Schema = json.loads(files.pop(_SCHEMA))
-            return schema, files
+            schema: Schema = json.loads(file.read(_SCHEMA))
+            return schema
     except (BadZipFile, KeyError) as e:
         raise ValueError("not a model that skops wrote") from e
 
@@ -233,11 +239,17 @@ def _zipped(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _named_types(schema: Schema) -> set[str]:
-    return {f"{node['__module__']}.{node['__class__']}" for node in _nodes(schema)}
+def _named_types(nodes: list[Schema]) -> set[str]:
+    return {f"{node['__module__']}.{node['__class__']}" for node in nodes}
 
 
 # --- what a file may name -------------------------------------------------------------------------
+# What every model is made of; skops trusts it itself where it may stand.
+_PLAIN = {
+    f"builtins.{name}" for name in ("bool", "int", "float", "str", "list", "tuple", "set", "slice")
+}
+# Loaders that follow another name than their class's: a method's, a bit generator's.
+_SAY_MORE = {"MethodNode", "RandomGeneratorNode"}
 _HARMLESS = {
     "collections.OrderedDict",
     "functools.partial",  # what it calls is looked at as well
@@ -298,6 +310,19 @@ def _is_array_function(found: object, module: str, attribute: str) -> bool:
     """Whether it is one of numpy's functions of arrays (`numpy.nan_to_num`), and writes no file."""
     dispatched = type(found).__name__ == "_ArrayFunctionDispatcher"
     return dispatched and module == "numpy" and not attribute.startswith("save")
+
+
+def _may_be_refused(schema: Schema) -> bool:
+    """Whether skops has to be asked what it trusts, which parses the file once more."""
+    nodes = _nodes(schema)
+    if any(node["__loader__"] in _SAY_MORE for node in nodes):
+        return True
+    return not all(_is_trusted(name) for name in _named_types(nodes) - _PLAIN)
+
+
+def _refused(data: bytes) -> list[str]:
+    """Return what a file names and neither skops nor we trust."""
+    return [name for name in get_untrusted_types(data=data) if not _is_trusted(name)]
 
 
 def _untrusted(names: list[str]) -> UserError:
