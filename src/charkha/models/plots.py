@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from charkha.models.diagnostics import chosen
 from charkha.models.verdict import show
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _INK, _ACCENT = "#33415c", "#c1121f"
 _SHOWN = 15  # columns in the importance plot
+# A user's own style would change the bytes; the backend is left out, for touching it brings pyplot.
+_STYLE = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
 
 
 def residuals(truth: Floats, predicted: Floats, target: str) -> bytes:
@@ -87,12 +90,13 @@ def curve(measured: LearningCurve) -> bytes:
 
 
 def _draw(draw: Callable[[Any], None]) -> bytes:
-    with mpl.rc_context(mpl.rcParamsDefault):  # a user's own style would change the bytes
-        figure = Figure(figsize=(7, 4.2), dpi=100, layout="constrained")
-        FigureCanvasAgg(figure)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7, 4.2), dpi=100)
+        canvas = FigureCanvasAgg(figure)
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
         draw(axes)
+        ConstrainedLayoutEngine().execute(figure)
         file = io.BytesIO()
-        figure.savefig(file, format="png", metadata={"Software": None})
+        canvas.print_png(file, metadata={"Software": None})  # savefig would draw it twice
     return file.getvalue()
