@@ -140,7 +140,7 @@ def _fit_and_score(
 
 
 def _shuffled(sample: pd.DataFrame, name: str, order: NDArray[np.int64]) -> pd.DataFrame:
-    return sample.assign(**{name: sample[name].to_numpy()[order]}).astype(sample.dtypes)
+    return sample.assign(**{name: sample[name].array[order]})
 
 
 def _scores(metric: str, truth: Truth, said: Predictions, copies: int) -> Floats:
