@@ -55,7 +55,10 @@ def judge_package(
     held_out = _scored(candidate, test, "test")
     trained = _scored(candidate, train, "train") if train is not None else None
     reigning = _reigning(incumbent, candidate, test, held_out, allow_pickle=allow_pickle)
-    evidence = {rule.metric: measure(rule, held_out, reigning, trained) for rule in chosen}
+    by_metric = {rule.metric: rule for rule in chosen}  # two rules on a metric share its evidence
+    evidence = {
+        name: measure(rule, held_out, reigning, trained) for name, rule in by_metric.items()
+    }
     case = Case(
         model=about.name,
         target=about.target,
