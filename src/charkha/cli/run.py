@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import re
 import sys
 from contextlib import ExitStack, redirect_stdout
@@ -14,11 +15,13 @@ from charkha.cli.arguments import pair, parser
 from charkha.cli.stories import run_as_json, verdicts
 from charkha.cli.telling import Teller, tell_mlflow
 from charkha.errors import DONE, YOU, UserError
+from charkha.events import RunStarted
 from charkha.models import tracked, tracker
 from charkha.pipeline.runs import Run
 from charkha.project import open_project
 
 if TYPE_CHECKING:
+    from charkha.events import Event
     from charkha.project import Project
 
 
@@ -58,7 +61,7 @@ def main(arguments: list[str]) -> int:
             project=project,
             params=params,
             workers=given.workers,
-            listeners=[teller],
+            listeners=[_freeze_imports, teller],
             wait=False,
         )
         teller.close()
@@ -68,6 +71,12 @@ def main(arguments: list[str]) -> int:
     if given.json:
         show.as_json({**run_as_json(done), "mlflow": state._asdict() if state else None})
     return DONE
+
+
+def _freeze_imports(event: Event) -> None:
+    """Keep what the project has imported out of garbage collections: it stays until the end."""
+    if isinstance(event, RunStarted):
+        gc.freeze()
 
 
 def _id(text: str) -> str:
