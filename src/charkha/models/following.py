@@ -7,6 +7,7 @@ every record is written in a way that changes nothing the second time.
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.1
 _PATIENCE_S = 5.0  # between attempts while the run still goes on
+_OBJECTS = 50_000  # between two collections: most come with MLflow's import, and stay
 _log = logging.getLogger(__name__)
 
 
@@ -118,6 +120,7 @@ def main(arguments: list[str]) -> int:
     with suppress(PermissionError):
         os.setsid()  # Ctrl-C at the run is not for us
     os.nice(10)  # the steps come first
+    gc.set_threshold(_OBJECTS)
     sys.path.insert(0, str(project.root))  # a model may be of a class of the project's own
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
     tracker = Tracker(project, run)
