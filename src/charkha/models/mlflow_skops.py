@@ -7,12 +7,10 @@ already. What a model's folder has to hold is told by MLflow's page on formats o
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import ZipFile
 
 import mlflow
 import pandas as pd
@@ -20,6 +18,8 @@ import yaml
 from mlflow.models import Model, ModelSignature
 from mlflow.models.utils import _save_example
 from mlflow.utils.environment import _mlflow_conda_env, _PythonEnv
+
+from charkha.pipeline.codecs.skops_schema import named_types, nodes_of, schema_of
 
 FLAVOR_NAME = "sklearn"
 _FILE, _CONDA, _PYTHON = "model.skops", "conda.yaml", "python_env.yaml"
@@ -50,6 +50,8 @@ def save_model(
     folder = Path(path)
     folder.mkdir(parents=True)
     shutil.copyfile(file, folder / _FILE)
+    with file.open("rb") as opened:
+        types = named_types(nodes_of(schema_of(opened)))
     mlflow_model.signature = signature
     _save_example(mlflow_model, input_example, path)
     mlflow_model.add_flavor(
@@ -64,7 +66,7 @@ def save_model(
         FLAVOR_NAME,
         pickled_model=_FILE,
         serialization_format="skops",
-        skops_trusted_types=_types_in(file),
+        skops_trusted_types=sorted(types),
         sklearn_version=next(
             (r.removeprefix(_LIBRARY) for r in pip_requirements if r.startswith(_LIBRARY)), None
         ),
@@ -82,19 +84,3 @@ def _write_environment(folder: Path, requirements: Sequence[str]) -> None:
     )
     (folder / _CONDA).write_text(yaml.safe_dump(conda), encoding="utf-8")
     _PythonEnv.current().to_yaml(str(folder / _PYTHON))  # type: ignore[no-untyped-call]
-
-
-def _types_in(file: Path) -> list[str]:
-    """Return "module.name" of all that a skops file names, which whoever loads it has to trust."""
-    with ZipFile(file) as zipped:
-        waiting = [json.loads(zipped.read("schema.json"))]
-    found = set()
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            if isinstance(node.get("__loader__"), str):
-                found.add(f"{node['__module__']}.{node['__class__']}")
-            waiting += node.values()
-        elif isinstance(node, list):
-            waiting += node
-    return sorted(found)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _INK, _ACCENT = "#33415c", "#c1121f"
 _SHOWN = 15  # columns in the importance plot
 # A user's own style would change the bytes; the backend is left out, for touching it brings pyplot.
-_STYLE = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
+_STYLE: Any = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
 
 
 def residuals(truth: Floats, predicted: Floats, target: str) -> bytes:
@@ -98,5 +98,6 @@ def _draw(draw: Callable[[Any], None]) -> bytes:
         draw(axes)
         ConstrainedLayoutEngine().execute(figure)
         file = io.BytesIO()
-        canvas.print_png(file, metadata={"Software": None})  # savefig would draw it twice
+        # savefig would draw it twice
+        canvas.print_png(file, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return file.getvalue()

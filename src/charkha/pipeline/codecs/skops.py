@@ -28,8 +28,8 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 from charkha.errors import UserError
 from charkha.pipeline.codecs.npy import without_gaps
+from charkha.pipeline.codecs.skops_schema import FILE, Schema, named_types, nodes_of, schema_of
 
-_SCHEMA = "schema.json"
 _SHOWN = 8  # differences
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file knows
 # Loaders of what can be changed, where it matters whether two are one. All others make values, and
@@ -57,7 +57,6 @@ _OF_A_MACHINE = {
     "TfidfVectorizer": {"_stop_words_id": "0"},
     "_BinMapper": {"n_threads": "null"},
 }
-Schema = dict[str, Any]
 
 
 class SkopsCodec:
@@ -81,7 +80,7 @@ class SkopsCodec:
     def decode(self, data: bytes | memoryview, wanted: type | None) -> object:
         data = bytes(data)
         try:
-            names = _named_types(_nodes(_schema(data)))
+            names = named_types(nodes_of(schema_of(io.BytesIO(data))))
             return loads(data, trusted=[name for name in names if _is_trusted(name)])
         except UntrustedTypesFoundException as e:
             raise _untrusted(_refused(data)) from e
@@ -89,7 +88,7 @@ class SkopsCodec:
             raise ValueError("not a model that skops wrote") from e
 
     def difference(self, old: bytes | memoryview, new: bytes | memoryview) -> list[str]:
-        one, other = (_schema(bytes(data)) for data in (old, new))
+        one, other = (schema_of(io.BytesIO(data)) for data in (old, new))
         if one["__class__"] != other["__class__"]:
             return [f"{one['__class__']} → {other['__class__']}"]
         before, after = _leaves(one), _leaves(other)
@@ -115,7 +114,7 @@ def _canonical(data: bytes) -> tuple[Schema, bytes]:
     del schema["_skops_version"]
     _number(schema)
     text = json.dumps(schema, separators=(",", ":")).encode()
-    return schema, _zipped({_SCHEMA: text, **dict(sorted(kept.items()))})
+    return schema, _zipped({FILE: text, **dict(sorted(kept.items()))})
 
 
 def _plain(node: Any, names: dict[str, str]) -> Any:
@@ -144,24 +143,9 @@ def _plain(node: Any, names: dict[str, str]) -> Any:
 def _number(schema: Schema) -> None:
     """Number the objects 1, 2, … in the order in which the schema meets them first."""
     numbers: dict[int, int] = {}
-    for node in _nodes(schema):
+    for node in nodes_of(schema):
         if "__id__" in node:
             node["__id__"] = numbers.setdefault(node["__id__"], len(numbers) + 1)
-
-
-def _nodes(node: Any) -> list[Schema]:
-    """Return the nodes of a schema, the outer before the inner, in its order."""
-    found: list[Schema] = []
-    waiting = [node]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            if isinstance(one.get("__loader__"), str):
-                found.append(one)
-            waiting.extend(reversed(one.values()))
-        elif isinstance(one, list):
-            waiting.extend(reversed(one))
-    return found
 
 
 def _leaves(schema: Schema) -> dict[str, Any]:
@@ -215,17 +199,7 @@ def _opened(data: bytes) -> tuple[Schema, dict[str, bytes]]:
     """Return the schema and the other files of a file that skops wrote right now."""
     with ZipFile(io.BytesIO(data)) as file:
         files = {name: file.read(name) for name in file.namelist()}
-    return json.loads(files.pop(_SCHEMA)), files
-
-
-def _schema(data: bytes) -> Schema:
-    """Return the schema of a skops file."""
-    try:
-        with ZipFile(io.BytesIO(data)) as file:
-            schema: Schema = json.loads(file.read(_SCHEMA))
-            return schema
-    except (BadZipFile, KeyError) as e:
-        raise ValueError("not a model that skops wrote") from e
+    return json.loads(files.pop(FILE)), files
 
 
 def _zipped(files: dict[str, bytes]) -> bytes:
@@ -237,10 +211,6 @@ def _zipped(files: dict[str, bytes]) -> bytes:
             entry.create_system, entry.external_attr = 3, 0o600 << 16  # as on Unix, everywhere
             file.writestr(entry, content)
     return buffer.getvalue()
-
-
-def _named_types(nodes: list[Schema]) -> set[str]:
-    return {f"{node['__module__']}.{node['__class__']}" for node in nodes}
 
 
 # --- what a file may name -------------------------------------------------------------------------
@@ -314,10 +284,10 @@ def _is_array_function(found: object, module: str, attribute: str) -> bool:
 
 def _may_be_refused(schema: Schema) -> bool:
     """Whether skops has to be asked what it trusts, which parses the file once more."""
-    nodes = _nodes(schema)
+    nodes = nodes_of(schema)
     if any(node["__loader__"] in _SAY_MORE for node in nodes):
         return True
-    return not all(_is_trusted(name) for name in _named_types(nodes) - _PLAIN)
+    return not all(_is_trusted(name) for name in named_types(nodes) - _PLAIN)
 
 
 def _refused(data: bytes) -> list[str]:
