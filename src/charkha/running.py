@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from charkha.clock import to_second
 from charkha.errors import UserError
 
 _FILE, _LOCK, _TOKEN = "up.json", "up.lock", "up.token"
@@ -100,7 +101,7 @@ def _take(lock: int, state: Path, waiting: Callable[[], None]) -> None:
             pass
         found = _read(state)
         if found is not None:
-            since = time.strftime("%H:%M:%S", time.localtime(found.started_at))
+            since = to_second(found.started_at)
             where = ", ".join(found.addresses.values())
             raise UserError(
                 f"charkha up runs here already, with pid {found.pid} since {since}: {where}",

@@ -75,7 +75,7 @@ def test_drift_that_lasts_is_a_cause_whose_state_is_its_columns():
     assert cause.state == ("input.a", "input.b")
     assert cause.title == "Drift in b and a"
     assert "b: median up 12 % (rank, p = 1e-09)" in cause.text
-    assert "drifting since 2026-11-24 11:00 UTC" in cause.text
+    assert "drifting since 2026-11-24 11:00Z" in cause.text
     assert found.unknown == ()
     json.dumps(dict(cause.numbers))
 
@@ -154,7 +154,7 @@ def test_lower_performance_is_a_critical_cause():
     )
     assert cause.title == "Performance is lower: mae"
     assert "50 % more than 20 on the held-out rows" in cause.text
-    assert "400 rows with ground truth, 2026-11-24 12:00 to 13:00 UTC" in cause.text
+    assert "400 rows with ground truth, 2026-11-24 12:00Z to 13:00Z" in cause.text
 
 
 def test_without_ground_truth_nobody_knows_of_the_performance():

@@ -29,7 +29,7 @@ def written(tmp_path, text, said, **more):
 
 def test_each_line_has_its_part_and_its_time(tmp_path):
     shown, kept = written(tmp_path, True, "one\ntwo")
-    assert re.fullmatch(r"(up      \d\d:\d\d:\d\d  (one|two)\n){2}", shown)
+    assert re.fullmatch(r"(up      \d\d:\d\d:\d\dZ  (one|two)\n){2}", shown)
     assert re.fullmatch(r"([-\dT:.]+Z up      (one|two)\n){2}", kept)
 
 

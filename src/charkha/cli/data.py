@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from charkha.cli import show
 from charkha.cli.arguments import parser, subcommand, subcommands
+from charkha.clock import to_minute
 from charkha.data import adding, moving, versions
 from charkha.data.late import late
 from charkha.errors import DONE, YOU, CharkhaError, UserError
@@ -173,7 +174,7 @@ def _log(project: Project, given: argparse.Namespace) -> int:
     rows = [
         (
             version.short,
-            version.commit and f"{version.commit.at:%Y-%m-%d %H:%M}",
+            version.commit and to_minute(version.commit.at),
             version.commit and version.commit.revision[:8],
             version.pointer.rows,
             _size(version),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from charkha.cli import show
 from charkha.cli.arguments import parser, seconds
+from charkha.clock import to_second
 from charkha.data.late import late
 from charkha.errors import DONE, YOU, BackendError
 from charkha.project import open_project
@@ -87,7 +88,7 @@ class _Teller:
             told = None if turn is None else asdict(turn)
             show.as_line({"time": time.time(), "model": self._model, "text": text, "turn": told})
         else:
-            print(f"{show.moment(time.time())}  {text}", flush=True)
+            print(f"{to_second(time.time())}  {text}", flush=True)
 
 
 def _said(kept: Kept) -> tuple[str, ...]:
@@ -173,9 +174,9 @@ def _status(kept: Kept | None, model: str, *, as_json: bool) -> int:
         print(f"no loop has looked at {model} yet\n  → charkha loop")
     else:
         turn = kept.turn
-        print(show.bold(f"{model}: looked at {show.moment(kept.looked_at)}"))
+        print(show.bold(f"{model}: looked at {to_second(kept.looked_at)}"))
         if turn is not None:
-            print(f"  turn {turn.id}, begun by {turn.trigger} at {show.moment(turn.began_at)}")
+            print(f"  turn {turn.id}, begun by {turn.trigger} at {to_second(turn.began_at)}")
             print(f"  {turn.outcome or turn.phase}: {turn.because}")
         if kept.said:
             print(f"  {kept.said}")

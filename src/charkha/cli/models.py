@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from charkha.cli import show
 from charkha.cli.arguments import parser, subcommand, subcommands
+from charkha.clock import to_second
 from charkha.data.late import late
 from charkha.errors import DONE
 from charkha.models import verdict
@@ -93,7 +94,7 @@ def _list(project: Project, given: argparse.Namespace) -> None:
             _scores(version),
             _data(version),
             version.tags.get("charkha.run", ""),
-            show.moment(version.created_at),
+            to_second(version.created_at),
         )
         for version in reversed(versions)
     ]
@@ -115,7 +116,7 @@ def _show(project: Project, given: argparse.Namespace) -> None:
         "data": tags.get("charkha.data"),
         "params": ", ".join(f"{name}={value}" for name, value in known.params.items()),
         "package": version.package,
-        "made": show.moment(version.created_at),
+        "made": to_second(version.created_at),
     }
     for name, text in told.items():
         if text:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from charkha.cli import show, telling_performance
 from charkha.cli.arguments import parser, seconds, subcommand, subcommands
+from charkha.clock import to_minute
 from charkha.data.late import late
 from charkha.errors import DONE, YOU
 from charkha.project import open_project
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from charkha.cli.arguments import Subcommands
     from charkha.monitoring.checking import Checked
     from charkha.monitoring.drift import ColumnVerdict, Verdict
@@ -197,5 +200,5 @@ def _count(rows: int) -> str:
     return f"{rows:,} row{'s' if rows != 1 else ''}"
 
 
-def _moment(at: object) -> str:
-    return at.strftime("%Y-%m-%d %H:%MZ") if hasattr(at, "strftime") else ""
+def _moment(at: datetime | None) -> str:
+    return "" if at is None else to_minute(at)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from charkha.cli import show
+from charkha.clock import to_second
 from charkha.errors import DONE, BackendError
 from charkha.models.verdict import show as number
 from charkha.monitoring.telling import LASTS_S, tell
@@ -68,11 +69,11 @@ def _tell(looked: Looked, alerts: list[Alert], said: str, *, as_json: bool) -> s
     """Print a line, and return what it says besides the time."""
     now = datetime.now(UTC)
     if as_json:
-        show.as_line({"at": now.isoformat(), **_plain(looked, alerts)})
+        show.as_line({"at": now, **_plain(looked, alerts)})
         return said
     words = f"{looked.version}: {'; '.join(_words(looked, alerts))}"
     shown = f"{looked.version}: as before" if words == said else words
-    print(f"{now:%Y-%m-%d %H:%M:%SZ}  {shown}", flush=True)
+    print(f"{to_second(now)}  {shown}", flush=True)
     return words
 
 

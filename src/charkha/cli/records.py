@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from charkha.cli import show
 from charkha.cli.arguments import count, parser
 from charkha.cli.files import write_file
+from charkha.clock import to_second
 from charkha.data.late import late
 from charkha.definition import nearest
 from charkha.errors import DONE, NotFound
@@ -87,7 +88,7 @@ def _table(table: pa.Table) -> None:
     columns = ("time", "version", "variant", "prediction", "ground_truth", "latency_s", "id")
     rows = [
         (
-            row["time"].strftime("%Y-%m-%d %H:%M:%SZ"),
+            to_second(row["time"]),
             row["version"],
             row["variant"] + (" (shadow)" if row["role"] == "shadow" else ""),
             row["prediction"],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charkha.cli import show
 from charkha.cli.arguments import parser, subcommand, subcommands
+from charkha.clock import to_second
 from charkha.data.late import late
 from charkha.errors import DONE, THEY, YOU, BackendError, Unavailable, UserError
 from charkha.models.registry import find_version, list_versions, parse_reference
@@ -212,7 +213,7 @@ def _history(project: Project, given: argparse.Namespace) -> int:
     else:
         rows = [
             (
-                show.moment(d.at),
+                to_second(d.at),
                 d.numbers["release"],
                 d.subject,
                 d.numbers["phase"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from charkha.cli import show
 from charkha.cli.arguments import count, parser
 from charkha.cli.stories import as_lines, run_as_json
+from charkha.clock import to_second
 from charkha.errors import DONE, THEY
 from charkha.models import tracker
 from charkha.models.recording import shown
@@ -41,7 +42,7 @@ def _table(runs: list[Run], project: Project) -> None:
         (
             run.id,
             run.status,
-            show.moment(run.started_at),
+            to_second(run.started_at),
             show.duration(run.seconds),
             f"{run.cached}/{len(run.steps)}",
             tracker.read_state(project, run.id).run_id,

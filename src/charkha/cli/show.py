@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -25,9 +25,11 @@ def as_line(value: object) -> None:
 
 
 def _plain(value: object) -> object:
-    """Return a value whose numbers are all finite, for a strict reader of JSON takes no others."""
+    """Return a value as strict JSON has it: all numbers finite, moments in ISO 8601."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -104,8 +106,3 @@ def size(count: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"
-
-
-def moment(at: float) -> str:
-    """Return a Unix time as `2026-11-23 22:45:01`, in the time zone of the machine."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

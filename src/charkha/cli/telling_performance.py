@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from charkha.cli import show
+from charkha.clock import to_minute
 from charkha.data.late import late
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _windows(windows: Sequence[WindowPerformance]) -> None:
         estimated = "; ".join(f"{e.metric} {_number(e.value)}" for e in w.estimates)
         rows.append(
             (
-                w.since.strftime("%Y-%m-%d %H:%MZ"),
+                to_minute(w.since),
                 w.rows,
                 w.labelled,
                 w.outcome,

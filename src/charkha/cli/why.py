@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from charkha.cli import show
 from charkha.cli.arguments import parser
+from charkha.clock import to_second
 from charkha.console.stories.asking import tell
-from charkha.console.stories.story import Story, moment, said
+from charkha.console.stories.story import Story, said
 from charkha.errors import DONE
 from charkha.project import open_project
 
@@ -73,7 +74,7 @@ def _body(story: Story, width: int) -> Iterator[str]:
     yield from (f"{bar}{line}" for line in _packed(story, inner))
     for number, part in enumerate(story.parts, 1):
         last = number == len(story.parts)
-        when = f"  {moment(part.at)}" if part.at and part.kind == "event" else ""
+        when = f"  {to_second(part.at)}" if part.at and part.kind == "event" else ""
         first, *more = _wrapped(part.title + when, inner)
         yield f"{_LAST if last else _BRANCH}{show.bold(first)}"
         below = _BELOW if last else _ALONG

@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from charkha.clock import to_minute
 from charkha.definition import nearest
 from charkha.errors import DataError, ProjectError
 
@@ -96,7 +97,7 @@ def check_age(rules: Rules, newest: datetime | None, now: datetime) -> list[Fail
     if age <= rules.freshness.max_age:
         return []
     days = age / timedelta(days=1)
-    return [Failure(rule=f"{rule}, but it is of {newest:%Y-%m-%d %H:%M}, {days:,.1f} days ago")]
+    return [Failure(rule=f"{rule}, but it is of {to_minute(newest)}, {days:,.1f} days ago")]
 
 
 def read_rules(file: Path) -> Rules:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as compute
 
+from charkha.clock import to_minute
 from charkha.data.datasets import dataset
 from charkha.errors import UserError
 from charkha.loop.cronsim import last_due
@@ -163,7 +163,7 @@ def _schedule(rules: TriggerSettings, kept: Kept, now: float) -> Signal:
     due = last_due(str(rules.cron), now)
     turns = [b.at for b in kept.begun] + ([kept.turn.began_at] if kept.turn else [])
     last = max((at for at in (kept.watching_since, *turns) if at <= now), default=0.0)
-    when = datetime.fromtimestamp(due, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    when = to_minute(due)
     if due > last:
         return Signal(kind="schedule", fires=True, because=f"{rules.cron} was due at {when}")
     return Signal(kind="schedule", fires=False, because=f"{rules.cron} was last due at {when}")

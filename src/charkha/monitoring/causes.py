@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from charkha.clock import between, to_minute, to_second
+
 if TYPE_CHECKING:
     from charkha.ledger import Decision
     from charkha.monitoring.checking import Checked
@@ -183,7 +185,7 @@ def of_silence(version: str, last: datetime | None, now: datetime, silence_s: fl
     cause = Cause(
         key=key,
         title="No predictions any more",
-        text=f"the last prediction was recorded at {last:%Y-%m-%d %H:%M:%S} UTC, more than "
+        text=f"the last prediction was recorded at {to_second(last)}, more than "
         f"{silence_s:g} s ago",
         severity="critical",
         subject=version,
@@ -228,7 +230,7 @@ def _of_columns(
     told += f"; and {len(columns) - _TOLD} more columns" if len(columns) > _TOLD else ""
     text = f"{told}. {verdict.rows:,} rows, {_span(verdict.since, verdict.until)}"
     if began is not None:
-        text += f"; drifting since {began:%Y-%m-%d %H:%M} UTC"
+        text += f"; drifting since {to_minute(began)}"
     return Cause(
         key=key,
         title=title,
@@ -259,5 +261,4 @@ def _segment(segment: Segment) -> str:
 def _span(since: datetime | None, until: datetime | None) -> str:
     if since is None or until is None:
         return "whenever"
-    same = since.date() == until.date()
-    return f"{since:%Y-%m-%d %H:%M} to {until:{'%H:%M' if same else '%Y-%m-%d %H:%M'}} UTC"
+    return between(since, until)

@@ -112,7 +112,7 @@ def is_locked(path: Path) -> bool:
 
 
 def new_id() -> str:
-    """Return an id that sorts by time: `20261123-224501-482-4f2a` (local time, milliseconds)."""
+    """Return an id that sorts by time: `20261123-224501-482-4f2a` (UTC, milliseconds)."""
     now = time.time()
-    moment = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
     return f"{moment}-{int(now * 1000) % 1000:03d}-{os.urandom(2).hex()}"

@@ -14,6 +14,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, TextIO
 
+from charkha.clock import of_day
 from charkha.errors import CharkhaError, DataError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class _Text(_Careful):
     def format(self, record: logging.LogRecord) -> str:
         about = getattr(record, _FIELDS, {})
         fields = "".join(f"  {name}={value}" for name, value in about.items() if name != "event")
-        when = time.strftime("%H:%M:%S", time.localtime(record.created))
+        when = of_day(record.created)
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         line = f"{when}  {level}{record.getMessage()}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line

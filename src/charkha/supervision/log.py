@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from charkha.clock import of_day
+
 _COLOURS = (36, 35, 33, 32, 34)  # cyan, magenta, yellow, green, blue
 _RED, _DIM = 31, 2
 _KNOWN = {"time", "level", "logger", "message", "event", "pid"}  # fields that a line has otherwise
@@ -110,7 +112,7 @@ class Log:
                     self._stream.flush()
 
     def _shown(self, name: str, now: float, line: str, alarm: bool) -> str:
-        when, who = time.strftime("%H:%M:%S", time.localtime(now)), f"{name:{self._width}}"
+        when, who = of_day(now), f"{name:{self._width}}"
         if not self._colour:
             return f"{who}  {when}  {line}"
         who, when = _painted(who, self._colours.get(name, _DIM)), _painted(when, _DIM)

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from charkha.clock import to_second
 from charkha.console.stories.happened import whole
 from charkha.console.stories.placing import percent
-from charkha.console.stories.story import Fact, Story, moment, span, utc
+from charkha.console.stories.story import Fact, Story, span
 from charkha.release.routing import own_name
 from charkha.serving.variants import Rendezvous
 
@@ -59,7 +60,7 @@ def arms_of_release(released: Released, entry: Entry, champion: int | None) -> K
             (own_name(released.candidate), released.candidate, "candidate"),
         )
     ]
-    because = f"as release {released.id} had decided on {moment(entry.when)}"
+    because = f"as release {released.id} had decided on {to_second(entry.when)}"
     return Known(arms=tuple(arms), because=because)
 
 
@@ -68,7 +69,7 @@ def arms_of_file(held: Held | None, at: float) -> Known | None:
     if held is None or held.since > at:
         return None
     arms = tuple(_arm(said) for said in held.variants)
-    return Known(arms=arms, because=f"as the server has held since {moment(utc(held.since))}")
+    return Known(arms=arms, because=f"as the server has held since {to_second(held.since)}")
 
 
 def tell_arm(record: Recorded, known: Known | None) -> Story:

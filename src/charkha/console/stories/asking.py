@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from charkha.clock import to_second
 from charkha.console.stories.decided import tell_alert, tell_decision, tell_turn
 from charkha.console.stories.happened import alerts, model_of, releases, turns
 from charkha.console.stories.release import tell_release
@@ -89,7 +90,7 @@ def _prediction(sources: Sources, id: str) -> Story:
     found = recorded.remembered(sources.project, id)
     if found is None:
         near = recorded.nearest_ids(sources.project, id)
-        day = recorded.time_of(id).strftime("%Y-%m-%d %H:%M:%SZ")
+        day = to_second(recorded.time_of(id))
         said = f"nearest are: {', '.join(near)}" if near else "none was recorded within 10 minutes"
         raise NotFound(
             f"no prediction {id} is recorded; looked for in the records of {day} and the days "

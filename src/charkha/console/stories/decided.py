@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from charkha.clock import to_second
 from charkha.console.stories.happened import (
     Alerted,
     event,
@@ -15,7 +16,7 @@ from charkha.console.stories.happened import (
     turns,
     whole,
 )
-from charkha.console.stories.story import Fact, Next, Story, moment
+from charkha.console.stories.story import Fact, Next, Story
 
 if TYPE_CHECKING:
     from charkha.console.stories.ledgers.port import Entry
@@ -29,7 +30,7 @@ def tell_alert(sources: Sources, alert: Alerted) -> Story:
     """Tell what an alert was about, what was behind it, and what followed."""
     first, last = alert.entries[0], alert.last
     ended = alert.resolved
-    state = f"resolved {moment(ended.when)}" if ended else "open"
+    state = f"resolved {to_second(ended.when)}" if ended else "open"
     behind = _behind(sources, alert)
     followed = _followed(sources, alert)
     subject = alert.subject

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from charkha.console.stories.story import moment, number, utc
+from charkha.clock import to_second
+from charkha.console.stories.story import number
 from charkha.data.profiles.profile import Categories, Numbers, Texts
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _number(value: object, column: Numbers) -> Placed:
     if not len(column.edges):
         return Placed(where="unseen", text="training had no value here")
     least, most = float(column.edges[0]), float(column.edges[-1])
-    told = _moment if column.moments else number
+    told = to_second if column.moments else number
     if given < least:
         text = f"below the least of training, {told(least)}"
         return Placed(where="out of range", text=text, quantile=0.0)
@@ -141,7 +142,3 @@ def label_of(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return json.dumps(value, default=str)
-
-
-def _moment(seconds: float) -> str:
-    return moment(utc(seconds))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from charkha.clock import to_second
 from charkha.console.stories.arms import Known, arms_of_file, arms_of_release, tell_arm
 from charkha.console.stories.happened import (
     alerts,
@@ -17,7 +18,7 @@ from charkha.console.stories.happened import (
 from charkha.console.stories.placing import UNUSUAL, Placed, place
 from charkha.console.stories.release import release_part
 from charkha.console.stories.run import run_part
-from charkha.console.stories.story import Fact, Next, Story, moment, number, span, word
+from charkha.console.stories.story import Fact, Next, Story, number, span, word
 from charkha.console.stories.version import gate_part, version_part
 
 if TYPE_CHECKING:
@@ -222,7 +223,9 @@ def _alerts(sources: Sources, record: Recorded, at: float) -> Iterator[Story]:
         entry = alert.at(at)
         if entry is None:
             continue
-        resolved = f", resolved {moment(alert.resolved.when)}" if alert.resolved else ", open still"
+        resolved = (
+            f", resolved {to_second(alert.resolved.when)}" if alert.resolved else ", open still"
+        )
         severity = entry.text("severity")
         yield Story(
             kind="alert",
@@ -248,7 +251,7 @@ def _truth(truths: tuple[Truth, ...], record: Recorded, redacted: frozenset[str]
     late = (last.received - record.at).total_seconds()
     facts = [
         Fact(name="ground_truth", value=last.value, text=""),
-        Fact(name="ground_truth_time", value=last.at, text=moment(last.at)),
+        Fact(name="ground_truth_time", value=last.at, text=to_second(last.at)),
         Fact(name="received", value=last.received, text=f"{span(max(late, 0.0))} after the answer"),
     ]
     said, both = "", (last.value, record.prediction)
@@ -283,7 +286,7 @@ def _afterwards(sources: Sources, record: Recorded, at: float) -> Story:
     shown, more = later[:_AFTER], len(later) - _AFTER
     because = ("nothing was decided about the model since",) if not later else ()
     if more > 0:
-        because = (f"and {more} more decisions, the last {moment(later[-1].when)}",)
+        because = (f"and {more} more decisions, the last {to_second(later[-1].when)}",)
     return Story(
         kind="afterwards",
         id=record.model,

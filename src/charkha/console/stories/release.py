@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from charkha.clock import to_second
 from charkha.console.stories.happened import Released, event
-from charkha.console.stories.story import Fact, Next, Story, moment, span, utc, word
+from charkha.console.stories.story import Fact, Next, Story, span, utc, word
 from charkha.errors import DataError
 from charkha.release.rules import Finding
 
@@ -58,7 +59,7 @@ def release_part(told: tuple[Released, Entry], at: float) -> Story:
         f"{phase}, stage {stage + 1}" if phase == "judging" and isinstance(stage, int) else phase
     )
     ended = (
-        f"it ended {moment(released.ended.when)}: {released.ended.text('phase')}, because "
+        f"it ended {to_second(released.ended.when)}: {released.ended.text('phase')}, because "
         f"{released.ended.because}"
         if released.ended
         else "it goes on still"

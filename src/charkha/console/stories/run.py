@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from charkha.clock import to_second
 from charkha.console.stories.happened import turns
-from charkha.console.stories.story import Fact, Next, Story, moment, span, utc, word
+from charkha.console.stories.story import Fact, Next, Story, span, utc, word
 from charkha.pipeline.artifacts import Artifact
 from charkha.pipeline.runs import open_artifacts
 
@@ -186,7 +187,7 @@ def _asked(sources: Sources, id: str) -> dict[str, tuple[Entry, ...]]:
 
 def _because(asked: dict[str, tuple[Entry, ...]]) -> tuple[str, ...]:
     return tuple(
-        f"the loop asked for it, turn {turn} of {moment(told[0].when)}: {told[0].because}"
+        f"the loop asked for it, turn {turn} of {to_second(told[0].when)}: {told[0].because}"
         for turn, told in asked.items()
     )
 

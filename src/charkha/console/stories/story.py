@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from charkha.clock import to_second
+
 Kind = Literal[
     "prediction", "run", "step", "version", "release", "alert", "turn", "decision",
     # parts of them:
@@ -99,7 +101,7 @@ def word(value: object) -> str:
     if isinstance(value, float):
         return number(value)
     if isinstance(value, datetime):
-        return moment(value)
+        return to_second(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={word(item)}" for name, item in value.items()) or "none"
     if isinstance(value, list | tuple):
@@ -116,11 +118,6 @@ def number(value: float) -> str:
     if abs(value) >= 10_000:
         return f"{value:,.0f}"
     return f"{value:,.1f}".removesuffix(".0") if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def moment(at: datetime) -> str:
-    """Return a moment in UTC, to the second."""
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def utc(unix: float) -> datetime:

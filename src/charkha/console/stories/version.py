@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from charkha.clock import to_second
 from charkha.console.stories.happened import (
     alerts,
     champion_at,
@@ -17,7 +18,7 @@ from charkha.console.stories.happened import (
     whole,
 )
 from charkha.console.stories.run import run_part
-from charkha.console.stories.story import Fact, Next, Story, moment, utc, word
+from charkha.console.stories.story import Fact, Next, Story, utc, word
 
 if TYPE_CHECKING:
     from charkha.console.stories.ledgers.port import Entry
@@ -161,7 +162,7 @@ def _because(sources: Sources, version: ModelVersion) -> tuple[str, ...]:
         return ()
     last = own[-1]
     to = "made champion" if number_of(last.subject) == version.version else "replaced"
-    return (f"{to} on {moment(last.when)} by {last.who}: {last.because}",)
+    return (f"{to} on {to_second(last.when)} by {last.who}: {last.because}",)
 
 
 def _moved(sources: Sources, name: str) -> list[Entry]:

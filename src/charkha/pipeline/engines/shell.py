@@ -18,7 +18,7 @@ _HEAD = """\
 # {title}, a task after another.
 # Written by `charkha render shell`, which leaves it alone once somebody has changed it. sha256:
 # usage: sh {file} [RUN [--param NAME=VALUE]...], in the project's folder
-run=${{1:-$(date +%Y%m%d-%H%M%S)-$$}}
+run=${{1:-$(date -u +%Y%m%d-%H%M%S)-$$}}
 [ $# -gt 0 ] && shift
 """
 

@@ -1,5 +1,5 @@
 """Pipeline prices of houses as tasks of Ray: each is one command of Charkha's."""
-# Written by `charkha render ray`, which leaves it alone once somebody has changed it. sha256:969764b122f0702da0a76b14c77d82969f6c4fcfac841875ee2f00c7baaeaa4a
+# Written by `charkha render ray`, which leaves it alone once somebody has changed it. sha256:d5fe989b9cd21127ffc32cf37b14a24e871aa4ba8986e47784fbb53a4d19f591
 # usage: python prices_ray.py [--run RUN] [--param NAME=VALUE]..., where Ray is;
 #    or: ray job submit --address http://HOST:8265 --working-dir . -- python prices_ray.py
 
@@ -229,7 +229,7 @@ async def stopped(tasks):
 
 def main():
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--run", default=f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+    options.add_argument("--run", default=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}")
     options.add_argument("--param", metavar="NAME=VALUE", action="append", default=[])
     options.add_argument("--begun", action="store_true", help="who stops us ends the run as well")
     given = options.parse_args()
