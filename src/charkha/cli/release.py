@@ -60,7 +60,11 @@ def _parser() -> argparse.ArgumentParser:
         example="charkha release status --watch",
     )
     status.add_argument("model", metavar="MODEL", nargs="?", help=_MODEL)
-    status.add_argument("--watch", action="store_true", help="again and again, until it has ended")
+    status.add_argument(
+        "--watch",
+        action="store_true",
+        help="again and again, until it has ended; with --json a document on each line",
+    )
     for name, text in (
         ("abort", "give the traffic back to the version before"),
         ("promote", "promote it now; while it is watched: end that"),
@@ -148,9 +152,12 @@ def _status(project: Project, given: argparse.Namespace) -> int:
     try:
         while True:
             release = _kept(states, model)
-            if given.watch and sys.stdout.isatty():
-                sys.stdout.write("\033[H\033[2J")
-            _show(release, as_json=given.json)
+            if given.watch and given.json:
+                show.as_line(release.as_json())
+            else:
+                if given.watch and sys.stdout.isatty():
+                    sys.stdout.write("\033[H\033[2J")
+                _show(release, as_json=given.json)
             if not given.watch or release.ended_at is not None:
                 return DONE
             time.sleep(project.release.every_s)
