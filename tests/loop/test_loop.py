@@ -11,7 +11,7 @@ from charkha.loop import controller as loops
 from charkha.loop.triggers import Signal
 from charkha.loop.turns import KIND
 from charkha.models import promotion
-from charkha.models.promotion import promote
+from charkha.models.promotion import promote, roll_back
 from charkha.models.registry import list_versions
 from charkha.release.controller import KIND as RELEASE
 from charkha.release.controller import command
@@ -55,6 +55,35 @@ def test_what_is_worse_is_rolled_back_and_the_champion_stays(world):
     assert "worse: errors" in made.turn.because
     assert made.story() == ROLLED_BACK
     assert (made.champion(), made.releases()) == (OLD, [NEW])
+
+
+def test_what_was_rolled_back_gets_no_second_release_until_a_person_asks(world):
+    made = world(failing=0.9)
+    made.run()
+    made.service.failing = 0.0
+    made.service.now += 2 * DAY  # the trigger has cooled down, and fires still
+    made.loop.tick()
+    turn = made.run()
+    assert (turn.trigger, turn.outcome, made.releases()) == ("drift", "not released", [NEW])
+    assert "was rolled back" in turn.because
+    assert f"to do: charkha loop --now, or charkha release start {MODEL}@{NEW}" in turn.because
+    made.observer.signals = wish("w1")
+    made.loop.tick()
+    assert made.run().outcome == "promoted"
+    assert made.releases() == [NEW, NEW]
+
+
+@pytest.mark.parametrize("strategy", ["none", "canary"])
+def test_what_a_person_rolled_back_is_not_brought_back_by_the_loop(world, strategy):
+    made = world(settings=f'strategy = "{strategy}"\n')
+    made.run()
+    roll_back(made.project, MODEL, "eve does not like it")
+    made.aliases.follow()
+    made.service.now += 2 * DAY
+    made.loop.tick()
+    turn = made.run()
+    assert (turn.outcome, made.champion()) == ("not released", OLD)
+    assert "eve does not like it" in turn.because
 
 
 def test_a_run_that_makes_the_champion_again_changes_nothing(world):

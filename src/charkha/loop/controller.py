@@ -17,13 +17,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from charkha.errors import CharkhaError, Refused, Unavailable, UserError
+from charkha.loop.believing import KINDS, taken_back
 from charkha.loop.material import parameters
 from charkha.loop.triggers import Signal, decide, triggers_of
 from charkha.loop.turns import KIND, TICK_S, Kept, Outcome, Turn, decision
 from charkha.models import aliasing
 from charkha.models.champion import JUDGED_AGAINST, NONE
 from charkha.models.promotion import promote
-from charkha.models.registry import find_version
+from charkha.models.registry import find_version, list_versions
 from charkha.monitoring.causes import of_loop
 from charkha.release import controller as releases
 from charkha.release.kept import Release
@@ -213,6 +214,8 @@ class Loop:
                 how = "it passed the gate"
                 promote(self._project, subject, _why(turn))  # told, if it was cut off before that
             return self._end(kept, turn, revision, "promoted", f"{subject} is champion: {how}")
+        if (because := self._taken_back(turn, subject)) is not None:
+            return self._end(kept, turn, revision, "not released", because)
         try:
             if self._strategy == "none":
                 self._promote(turn, subject, champion)
@@ -245,6 +248,16 @@ class Loop:
             )
         outcome: Outcome = "promoted" if phase == "promoted" else "rolled back"
         return outcome, f"release {id} of {subject} was {phase}: {because}"
+
+    def _taken_back(self, turn: Turn, subject: str) -> str | None:
+        versions = list_versions(self._project, self._model)
+        candidate = next((v for v in versions if v.version == turn.version), None)
+        if candidate is None:  # who starts its release says so
+            return None
+        told = [d for kind in KINDS for d in self._around.ledger.read(kind, self._model)]
+        why = taken_back(candidate, versions, told, turn.trigger)
+        todo = f"charkha loop --now, or charkha release start {subject}, if it is to be tried again"
+        return why and f"nothing new came of it, and {why}; to do: {todo}"
 
     def _promote(self, turn: Turn, subject: str, champion: ModelVersion | None) -> None:
         """Make the candidate champion, if it was compared with the one of this moment."""
