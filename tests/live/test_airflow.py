@@ -159,13 +159,13 @@ def test_the_loop_looks_in_a_dag_of_its_own_and_finds_the_run_that_it_has_begun_
     api, dag = AirflowApi(project), project.airflow.dag
     (marks / "wait").touch()
     turn, params = "20261126T101500-ab12", {"name": "a turn's"}
-    assert trainer_of(project).train(params, turn).goes_on
+    assert trainer_of(project).train(params, turn, lambda: False).goes_on
     wait_for(marks / "waiting", PATIENCE_S)
     [begun] = list_runs(project)
     submitting.keep(project, begun.id, "airflow", None)  # as who is killed before it has the answer
-    assert trainer_of(project).train(params, turn).goes_on
+    assert trainer_of(project).train(params, turn, lambda: False).goes_on
     (marks / "wait").unlink()
-    trained = until(lambda: over(trainer_of(project).train(params, turn)))
+    trained = until(lambda: over(trainer_of(project).train(params, turn, lambda: False)))
     assert trained.run == begun.id
     [run] = api.get(f"dags/{dag}/dagRuns")["dag_runs"]
     assert (run["dag_run_id"], run["state"]) == (begun.id, "success")

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from charkha.errors import Refused, Unavailable
+from charkha.errors import Refused, Unavailable, UserError
 from charkha.ledger import open_ledger
 from charkha.loop import controller as loops
 from charkha.loop.triggers import Signal
@@ -198,6 +198,71 @@ def test_a_person_who_aborts_the_release_ends_the_turn(world):
     turn = made.run()
     assert (turn.outcome, made.champion()) == ("rolled back", OLD)
     assert turn.because.endswith("was aborted: eve is afraid")
+
+
+def test_a_turn_that_is_aborted_while_it_trains_releases_nothing_and_its_run_is_stopped(world):
+    made = world()
+    made.trainer.meanwhile = lambda: made.another("ann").abort("the data is wrong", "eve")
+    assert [made.loop.tick(), made.loop.tick()] == ["begun", "ended"]
+    assert (made.turn.outcome, made.turn.because) == ("aborted", "the data is wrong")
+    assert made.story() == [("training", None, None), ("ended", "aborted", None)]
+    assert made.ledger.read(KIND)[-1].who == "eve"
+    assert (made.trainer.stopped, made.releases()) == ([made.turn.id], [])
+
+
+def test_a_turn_that_is_aborted_while_it_is_released_gives_the_traffic_back(world):
+    made = world()
+    made.loop.tick(), made.loop.tick(), made.loop.tick()
+    made.loop.tick()  # it has its first part of the traffic
+    made.another("ann").abort("eve is afraid", "eve")
+    release = made.kept_release()
+    assert (release.state.phase, made.champion()) == ("aborted", OLD)
+    assert release.state.because == f"turn {made.turn.id} was aborted: eve is afraid"
+    assert [(a.name, a.share) for a in made.platform.holds()] == [("champion", 100)]
+    assert made.story()[-1] == ("ended", "aborted", NEW)
+    assert made.loop.tick() == "nothing"
+    assert "cools down" in made.kept().said
+
+
+def test_who_is_killed_while_aborting_has_aborted_and_the_next_look_gives_the_traffic_back(world):
+    made = world()
+    made.loop.tick(), made.loop.tick(), made.loop.tick()
+    made.loop.tick()
+    made.dies_at, made.dies = made.calls + 2, "after"  # it has read, and written
+    with pytest.raises(Killed):
+        made.another("ann").abort("eve is afraid", "eve")
+    made.dies_at = 0
+    assert (made.turn.outcome, made.kept_release().ended_at) == ("aborted", None)
+    made.loop.tick()
+    assert made.kept_release().state.phase == "aborted"
+    assert made.story()[-1] == ("ended", "aborted", NEW)
+
+
+def test_who_aborts_a_turn_that_waits_for_a_persons_release_leaves_that_one_alone(world):
+    made = world()
+    made.trainer.meanwhile = lambda: made.start_release(OTHER)
+    made.loop.tick(), made.loop.tick()
+    made.another("ann").abort("not now", "eve")
+    assert (made.turn.outcome, made.kept_release().state.phase) == ("aborted", "judging")
+
+
+def test_an_engine_that_does_not_answer_keeps_no_turn_from_being_aborted(world):
+    made = world()
+    made.trainer.goes_on = 9
+    made.loop.tick(), made.loop.tick()
+    made.trainer.silent = True
+    with pytest.raises(Unavailable, match="the engine does not answer"):
+        made.loop.abort("not now", "eve")
+    assert made.turn.outcome == "aborted"
+
+
+def test_without_a_turn_there_is_nothing_to_abort(world):
+    made = world()
+    for _ in range(2):
+        with pytest.raises(UserError, match="no turn of prices goes on"):
+            made.loop.abort("not now", "eve")
+        made.trainer.makes = OLD
+        made.run()
 
 
 def test_what_the_server_cannot_begin_with_is_said_and_the_loop_goes_on(world):

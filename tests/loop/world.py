@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
+from charkha.errors import Unavailable
 from charkha.ledger import Ledger, ledger_url
 from charkha.loop.controller import Around, Loop
 from charkha.loop.observing import Seen
@@ -116,10 +117,18 @@ class Trainer:
     def __init__(self) -> None:
         self.makes, self.fails, self.asked, self.meanwhile = NEW, None, [], lambda: None
         self.project, self.goes_on = None, 0  # looks that find it running elsewhere
+        self.stopped, self.silent = [], False
 
-    def train(self, params, turn):
+    def stop(self, turn):
+        if self.silent:
+            raise Unavailable("the engine does not answer")
+        self.stopped.append(turn)
+
+    def train(self, params, turn, over):
         self.asked.append(dict(params))
         self.meanwhile()
+        if over():
+            return Trained(run=None, failed="it was stopped")
         if self.goes_on:
             self.goes_on -= 1
             return Trained(run=f"run-of-{turn}", goes_on=True)

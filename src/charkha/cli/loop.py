@@ -15,7 +15,7 @@ from charkha.cli import show
 from charkha.cli.arguments import parser, seconds
 from charkha.clock import to_second
 from charkha.data.late import late
-from charkha.errors import DONE, YOU, BackendError
+from charkha.errors import DONE, THEY, YOU, BackendError
 from charkha.project import open_project
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ def main(arguments: list[str]) -> int:
     if given.status:
         return _status(opening.kept_of(project, model), model, as_json=given.json)
     with opening.open_loop(project, model) as loop:
+        if given.abort:
+            teller = _Teller(opening, project, model, as_json=given.json)
+            who = opening.who_acts()
+            return _abort(loop, teller, given.because or f"{who} said so", who)
         wish = None
         if given.now:  # after the settings were found to be good
             wish = opening.ask(project, model, given.because or "asked for a turn")
@@ -54,10 +58,30 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--every", type=seconds, metavar="TIME", help="between two looks: 30s, 5min, 1h"
     )
-    made.add_argument("--now", action="store_true", help="begin a turn, whatever there is to see")
-    made.add_argument("--because", metavar="TEXT", help="why, with --now; it is kept in the ledger")
-    made.add_argument("--status", action="store_true", help="only say where the loop is")
+    what = made.add_mutually_exclusive_group()
+    what.add_argument("--now", action="store_true", help="begin a turn, whatever there is to see")
+    what.add_argument(
+        "--abort", action="store_true", help="end the turn that goes on: its run, or its release"
+    )
+    what.add_argument("--status", action="store_true", help="only say where the loop is")
+    made.add_argument(
+        "--because", metavar="TEXT", help="why, with --now or --abort; it is kept in the ledger"
+    )
     return made
+
+
+def _abort(loop: Loop, teller: _Teller, because: str, who: str) -> int:
+    try:
+        loop.abort(because, who)
+    except BackendError as e:
+        kept = teller.kept()
+        if kept is None or kept.turn is None or kept.turn.outcome != "aborted":
+            raise
+        teller.tell()
+        show.note(f"the turn has ended, and this is left to do: {e}")
+        return THEY
+    teller.tell()
+    return DONE
 
 
 class _Teller:
@@ -122,7 +146,7 @@ def _once(loop: Loop, teller: _Teller, wish: str | None) -> int:
     if did == "waiting":
         trains = turn is not None and turn.phase == "training"
         what = "its run is at work elsewhere" if trains else "a release collects its evidence"
-        teller.say(f"{what}; it goes on with the next charkha loop")
+        teller.say(f"{what}; it goes on with the next charkha loop, or ends: charkha loop --abort")
     bad = did == "ended" and turn is not None and turn.outcome not in _GOOD
     return YOU if bad else DONE
 
@@ -178,6 +202,8 @@ def _status(kept: Kept | None, model: str, *, as_json: bool) -> int:
         if turn is not None:
             print(f"  turn {turn.id}, begun by {turn.trigger} at {to_second(turn.began_at)}")
             print(f"  {turn.outcome or turn.phase}: {turn.because}")
+            if turn.phase != "ended":
+                print("  → charkha loop --abort ends it")
         if kept.said:
             print(f"  {kept.said}")
     return DONE

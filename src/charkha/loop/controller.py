@@ -28,7 +28,7 @@ from charkha.models.registry import find_version, list_versions
 from charkha.monitoring.causes import of_loop
 from charkha.release import controller as releases
 from charkha.release.kept import Release
-from charkha.release.plan import TERMINAL, steps_of
+from charkha.release.plan import TERMINAL, abort, steps_of
 from charkha.release.starting import champion_of, start
 from charkha.states import States
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from charkha.models.registries.port import ModelVersion
     from charkha.monitoring.causes import Cause
     from charkha.project import Project
-    from charkha.release.plan import Strategy
+    from charkha.release.plan import State, Strategy
 
 LEASE_S = 30.0
 PATIENCE_S = 86_400.0  # for a run that others keep from ending; then its turn has failed
@@ -108,6 +108,31 @@ class Loop:
                 return self._train(kept, turn, revision)
             return self._release(kept, turn, revision)
 
+    def abort(self, because: str, by: str) -> None:
+        """End the turn that goes on: no run of it is waited for, and its release gives the traffic back.
+
+        First it is recorded, under the revision that was read: a loop that trains for it stops at
+        its next look, and one that has started its release aborts that, as we do here.
+
+        Raises:
+            UserError: no turn goes on.
+            Unavailable: the turn has ended, but what it began elsewhere could not be reached.
+        """
+        while True:
+            found = self._around.states.read(KIND, self._model)
+            kept = None if found is None else Kept.from_json(found.value)
+            if found is None or kept is None or kept.turn is None or kept.turn.phase == "ended":
+                raise UserError(
+                    f"no turn of {self._model} goes on", fix="charkha loop --status shows the last"
+                )
+            ended = kept.turn.ended(self._around.clock(), by, "aborted", because)
+            if self._keep(kept.with_end(ended), ended, found.revision):
+                break
+        if kept.turn.phase == "training":
+            self._around.trainer.stop(kept.turn.id)
+        elif self._drop_release(ended):
+            self._drive()
+
     def close(self) -> None:
         """Give the lease back."""
         self._around.states.give_back(self._lease, self._owner)
@@ -134,6 +159,8 @@ class Loop:
     def _look(self, kept: Kept, revision: int, now: float) -> Did:
         """Carry on a release that somebody started, else decide whether to begin a turn."""
         if self._is_open(self._kept_release()):
+            if kept.turn is not None and kept.turn.outcome == "aborted":
+                self._drop_release(kept.turn)  # it began at that moment
             return self._drive()
         champion = champion_of(self._project, self._model)
         if champion is None:
@@ -172,9 +199,11 @@ class Loop:
 
     def _train(self, kept: Kept, turn: Turn, revision: int) -> Did:
         try:
-            trained = self._around.trainer.train(turn.params, turn.id)
+            trained = self._around.trainer.train(turn.params, turn.id, lambda: self._past(revision))
             if trained.goes_on:
                 return "waiting"
+            if trained.run is None and self._past(revision):  # somebody has ended the turn
+                return "ended"
             if trained.run is None:
                 because = trained.failed or "the run failed"
                 return self._end(kept, turn, revision, "failed", because)
@@ -285,6 +314,29 @@ class Loop:
             finally:
                 controller.close()
         return "releasing" if did == "ended" else "waiting"
+
+    def _drop_release(self, turn: Turn) -> bool:
+        """Abort the release of a turn that was aborted, if it is open; somebody else's goes on."""
+
+        def aborted(release: Release) -> State:
+            if release.turn != turn.id:
+                raise UserError(f"release {release.id} is not of turn {turn.id}")
+            return abort(release.state, f"turn {turn.id} was aborted: {turn.because}")
+
+        release = self._kept_release()
+        if release is None or release.turn != turn.id or release.ended_at is not None:
+            return False
+        with self._around.release() as around, suppress(UserError):  # it was decided meanwhile
+            releases.command(around, self._model, aborted, who=turn.by)
+        return True
+
+    def _past(self, revision: int) -> bool:
+        """Whether a turn was decided on since it was read; where that cannot be told, it was not."""
+        try:
+            found = self._around.states.read(KIND, self._model)
+        except CharkhaError:
+            return False
+        return found is not None and found.revision != revision
 
     def _kept_release(self) -> Release | None:
         found = self._around.states.read(releases.KIND, self._model)

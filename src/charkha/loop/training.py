@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from charkha.errors import THEY, CharkhaError, Unavailable
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 _ENDED_FROM_OUTSIDE = {-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT, 128 + signal.SIGTERM}
 _KILLED = {-signal.SIGKILL, 128 + signal.SIGKILL}
+_LOOK_S = 1.0  # between two looks whether the turn of a run is over
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+_GRACE_S = 10.0  # for a run to end after each of them
 _LINES = 12  # of what a run that failed said last
 _PATIENCE_S = 120.0  # for MLflow to have what a run made
 
@@ -41,11 +47,24 @@ class Trained:
 class Trainer(Protocol):
     """Runs the pipeline. Twice with the same parameters is once: the second reuses the first."""
 
-    def train(self, params: Mapping[str, str], turn: str) -> Trained:
+    def train(self, params: Mapping[str, str], turn: str, over: Callable[[], bool]) -> Trained:
         """Run it for a turn, to its end or elsewhere; one that fails is an answer, not an error.
+
+        Args:
+            params: of the pipeline.
+            turn: its id.
+            over: whether somebody has ended the turn meanwhile; then the run is stopped.
 
         Raises:
             Unavailable: others keep it from ending; it may be tried again.
+        """
+        ...
+
+    def stop(self, turn: str) -> None:
+        """End what runs elsewhere for a turn; what runs here sees by itself that it is over.
+
+        Raises:
+            Unavailable: it may go on, as the engine does not answer, or refuses.
         """
         ...
 
@@ -64,19 +83,19 @@ class ProcessTrainer:
     def __init__(self, project: Project) -> None:
         self._project = project
 
-    def train(self, params: Mapping[str, str], turn: str) -> Trained:
-        return self._run(params)
+    def train(self, params: Mapping[str, str], turn: str, over: Callable[[], bool]) -> Trained:
+        return self._run(params, over)
 
-    def _run(self, params: Mapping[str, str], *more: str) -> Trained:
+    def stop(self, turn: str) -> None:
+        pass
+
+    def _run(self, params: Mapping[str, str], over: Callable[[], bool], *more: str) -> Trained:
         given = [part for name, value in params.items() for part in ("--param", f"{name}={value}")]
         command = [sys.executable, "-m", "charkha", "run", "--json", *more]
-        done = subprocess.run(  # noqa: S603  # ourselves
-            [*command, "--env", self._project.environment, *given],
-            cwd=self._project.root,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command += ["--env", self._project.environment, *given]
+        done = _done(command, self._project.root, over)
+        if done is None:
+            return Trained(run=None, failed="it was stopped, as its turn was over")
         if done.returncode == 0:
             return Trained(run=str(json.loads(done.stdout)["run"]))
         said = "\n".join(done.stderr.strip().splitlines()[-_LINES:])
@@ -132,10 +151,10 @@ class EngineTrainer(ProcessTrainer):
         super().__init__(project)
         self._engine = project.loop.engine
 
-    def train(self, params: Mapping[str, str], turn: str) -> Trained:
-        run = turn.replace("T", "-")
+    def train(self, params: Mapping[str, str], turn: str, over: Callable[[], bool]) -> Trained:
+        run = _run_of(turn)
         if not submitting.is_taken(self._project, run):
-            begun = self._run(params, "--on", self._engine, "--detach", "--run", run)
+            begun = self._run(params, over, "--on", self._engine, "--detach", "--run", run)
             if begun.run is None:
                 return begun
         if submitting.is_taken(self._project, run):  # else it has ended, begun on another machine
@@ -153,6 +172,18 @@ class EngineTrainer(ProcessTrainer):
         why = f"run {run} on {self._engine} {told.status}: {told.error or 'it does not say why'}"
         return Trained(run=None, failed=why)
 
+    def stop(self, turn: str) -> None:
+        run = _run_of(turn)
+        if not submitting.is_taken(self._project, run):
+            return
+        try:
+            submitting.cancel(self._project, run)
+        except CharkhaError as e:
+            raise Unavailable(
+                f"run {run} may go on on {self._engine}: {e.what}",
+                fix=f"charkha run --on {self._engine} --run {run}, and Ctrl-C once it is followed",
+            ) from e
+
     def made(self, model: str, run: str) -> ModelVersion | None:
         found = super().made(model, run)
         reached = elsewhere.state_of(self._project, run) if found is None else None
@@ -162,6 +193,34 @@ class EngineTrainer(ProcessTrainer):
                 fix=f"charkha runs, on the machine where the last task of run {run} ran",
             )
         return found
+
+
+def _done(
+    command: list[str], root: Path, over: Callable[[], bool]
+) -> subprocess.CompletedProcess[str] | None:
+    """Return what a process did until it ended; None where it was stopped, as its turn was over."""
+    pipe, asked = subprocess.PIPE, 0  # times that it was asked to end, each time less kindly
+    asked_at = -math.inf
+    with subprocess.Popen(command, cwd=root, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603  # ourselves
+        try:
+            while True:
+                try:
+                    said = process.communicate(timeout=_LOOK_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    waits = time.monotonic() - asked_at < _GRACE_S or asked == len(_ENDING)
+                    if not waits and (asked or over()):
+                        process.send_signal(_ENDING[asked])
+                        asked, asked_at = asked + 1, time.monotonic()
+        finally:
+            if process.poll() is None:  # we are asked to end: the next loop begins it again
+                process.kill()
+    return None if asked else subprocess.CompletedProcess(command, process.returncode, *said)
+
+
+def _run_of(turn: str) -> str:
+    """Return the id of the run of a turn on another engine."""
+    return turn.replace("T", "-")
 
 
 def packages_of(run: Run) -> set[str]:

@@ -13,7 +13,9 @@ KIND = "loop"  # of states and of decisions
 REQUEST = "loop-request"  # of states: that a person asks for a turn
 TICK_S = 0.001  # the least time between two decisions, as the ledger sorts them by it
 Phase = Literal["training", "releasing", "ended"]
-Outcome = Literal["promoted", "refused", "rolled back", "unchanged", "failed", "not released"]
+Outcome = Literal[
+    "promoted", "refused", "rolled back", "unchanged", "failed", "not released", "aborted"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
