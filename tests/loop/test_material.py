@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from charkha.errors import ProjectError
-from charkha.loop.material import check_window, parameters
+from charkha.loop.material import check_parameters, check_window, parameters
 from charkha.loop.triggers import Signal
 from charkha.project import open_project
 from charkha.serving.records import open_feedback, open_recorder
@@ -100,3 +100,70 @@ def test_a_window_is_rows_or_an_age_or_a_moment(window):
 def test_a_window_that_reaches_no_parameter_is_refused_when_it_is_read(given):
     with pytest.raises(ProjectError, match="has to reach the pipeline"):
         given('train_on = "window"')
+
+
+PIPELINE = """
+import charkha
+from charkha import pipeline
+
+
+raise SystemExit("nobody is to import this")
+
+
+@pipeline
+def prices(trees: int = 3, *, since: str = "", until: str = "") -> None: ...
+
+
+@charkha.pipeline(name="other")
+def others(rest: int) -> None: ...
+
+
+@pipeline
+def anything(**given: object) -> None: ...
+"""
+
+
+@pytest.fixture
+def checked(tmp_path):
+    """Return `checked(settings, entry)`, which looks at the parameters of a pipeline."""
+
+    def checked(settings, entry="pipeline.py:prices", text=PIPELINE):
+        (tmp_path / "pipeline.py").write_text(text)
+        (tmp_path / "charkha.toml").write_text(
+            f'[project]\nname = "prices"\n[pipeline]\nentry = "{entry}"\n[loop]\n{settings}'
+        )
+        check_parameters(open_project(tmp_path))
+        return True
+
+    return checked
+
+
+@pytest.mark.parametrize(
+    ("settings", "entry", "fix"),
+    [
+        ('since_param = "sinc"', "pipeline.py:prices", "did you mean 'since'"),
+        ('until_param = "zzz"', "pipeline.py:prices", "its parameters are: trees, since, until"),
+        ('since_param = "since"', "pipeline.py:others", "its parameters are: rest"),
+    ],
+)
+def test_a_parameter_that_the_pipeline_lacks_is_refused_before_a_turn_needs_it(
+    checked, settings, entry, fix
+):
+    with pytest.raises(ProjectError, match=r"\[loop\].*names.*no such parameter") as refused:
+        checked(settings, entry)
+    assert fix in refused.value.fix
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ("pipeline.py:prices", PIPELINE),
+        ("pipeline.py:anything", PIPELINE),
+        ("pipeline.py", PIPELINE),  # three of them, so it is none
+        ("pipeline.py:made", "made = make()"),  # only who runs it knows
+        ("pipeline.py:prices", "def prices("),
+        ("nowhere.py:prices", PIPELINE),
+    ],
+)
+def test_what_the_text_of_the_file_does_not_tell_is_left_to_the_run(checked, entry, text):
+    assert checked('since_param = "since"\nuntil_param = "until"', entry, text)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as compute
 
+from charkha.definition import nearest
 from charkha.errors import ProjectError, UserError
 from charkha.serving.records.moments import moment_of
 from charkha.serving.records.reading import read_records
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from charkha.loop.triggers import Signal
     from charkha.project import Project
 
@@ -63,6 +67,58 @@ def check_window(window: str) -> None:
         raise ProjectError(
             f"{text!r} is no window", where="charkha.toml, [loop]", fix='window = "1000", or "90d"'
         ) from e
+
+
+def check_parameters(project: Project) -> None:
+    """See that the pipeline takes what a turn tells it, as far as its file says so unimported.
+
+    Raises:
+        ProjectError: it has no such parameter.
+    """
+    settings = project.loop
+    told = {"since_param": settings.since_param, "until_param": settings.until_param}
+    if not any(told.values()):
+        return
+    file, _, name = project.pipeline.entry.partition(":")
+    known = _parameters_in(project.root / file, name)
+    for key, parameter in told.items():
+        if parameter and known is not None and parameter not in known:
+            meant = nearest(parameter, known)
+            raise ProjectError(
+                f"{key} names {parameter!r}, and the pipeline has no such parameter",
+                where="charkha.toml, [loop]",
+                fix=f"did you mean {meant!r}?"
+                if meant
+                else f"add it to the pipeline in {file}; its parameters are: "
+                f"{', '.join(known) or 'none'}",
+            )
+
+
+def _parameters_in(file: Path, name: str) -> list[str] | None:
+    """Return the parameters of a file's pipeline; None where its text alone does not tell them.
+
+    A loop imports no code of the project: what it imported would be what it was when it began.
+    """
+    try:
+        module = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):  # `charkha run` says what is wrong with it
+        return None
+    found = [
+        node
+        for node in module.body
+        if isinstance(node, ast.FunctionDef)
+        and (node.name == name or not name)
+        and any(_is_pipeline(decorator) for decorator in node.decorator_list)
+    ]
+    if len(found) != 1 or found[0].args.kwarg or found[0].args.vararg:
+        return None
+    given = found[0].args
+    return [each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+
+
+def _is_pipeline(decorator: ast.expr) -> bool:
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return "pipeline" in (getattr(called, "id", ""), getattr(called, "attr", ""))
 
 
 def _rows(text: str) -> int | None:

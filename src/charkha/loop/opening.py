@@ -12,7 +12,7 @@ from charkha.errors import ProjectError, UserError
 from charkha.ledger import ledger_url, open_ledger, who_acts
 from charkha.loop.controller import Around, Loop
 from charkha.loop.cronsim import last_due
-from charkha.loop.material import check_window
+from charkha.loop.material import check_parameters, check_window
 from charkha.loop.observing import Observer
 from charkha.loop.training import EngineTrainer, ProcessTrainer
 from charkha.loop.triggers import triggers_of
@@ -68,7 +68,8 @@ def check_settings(project: Project) -> None:
     """See now that a turn can be carried out, and not when one is begun, perhaps in weeks.
 
     Raises:
-        ProjectError: a schedule or a window is none, or triggers are there twice.
+        ProjectError: a schedule or a window is none, triggers are there twice, or the pipeline lacks
+            a parameter that a turn would give it.
         UserError: the steps cannot be, there is no such engine, or no administration API is named.
     """
     given = project.loop
@@ -78,6 +79,7 @@ def check_settings(project: Project) -> None:
         if trigger.cron is not None:
             last_due(trigger.cron, time.time())
     check_window(given.window)
+    check_parameters(project)
     if given.strategy != "none":
         try:
             make_plan(given.strategy, steps=steps_of(given.steps))
