@@ -101,6 +101,15 @@ def test_a_run_that_fails_ends_the_turn_with_what_it_said(world):
     assert made.releases() == []
 
 
+@pytest.mark.parametrize(("fails", "seen"), [("its disk was full", ({}, 0)), (None, None)])
+def test_what_was_new_for_a_turn_that_failed_is_new_for_the_next_one(world, fails, seen):
+    made = world()
+    made.trainer.fails = fails
+    made.run()
+    kept = made.kept()
+    assert (kept.data, kept.labels) == (seen or (made.observer.data, made.observer.labels))
+
+
 def test_a_run_that_goes_on_elsewhere_is_looked_at_again_and_its_turn_stays(world):
     made = world()
     made.trainer.goes_on = 2

@@ -11,7 +11,7 @@ import sys
 from importlib import import_module
 
 from charkha import __version__
-from charkha.errors import DONE, USAGE, WE, YOU, CharkhaError, UserError
+from charkha.errors import DONE, USAGE, WE, CharkhaError, Unavailable, UserError
 
 COMMANDS = {  # name, which is also the module's, and what `--help` says about it
     "init": "write a new project from a template",
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = e.code if isinstance(e.code, int) else DONE
     except Exception as e:  # noqa: BLE001  # the last place that can keep the cause
         known = _of_this_machine(e)
-        code = _fail(known, YOU, debug=debug) if known else _confess(e, debug=debug)
+        code = _fail(known, known.exit_code, debug=debug) if known else _confess(e, debug=debug)
     return code
 
 
@@ -138,20 +138,22 @@ def _fail(error: CharkhaError, code: int, *, debug: bool) -> int:
     return code
 
 
-def _of_this_machine(error: Exception) -> UserError | None:
+def _of_this_machine(error: Exception) -> CharkhaError | None:
     """Return what a person can do about an error that no code of ours could have foreseen."""
-    failed: UserError | None = None
+    failed: CharkhaError | None = None
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("charkha"):
         fix = import_module("charkha.pipeline.distributions").install_line(error.name or "")
         failed = UserError(f"{error.name} is not installed", fix=fix)
     elif isinstance(error, OSError) and error.errno in _REMEDIES:
         where = f" ({error.filename})" if error.filename else ""
-        failed = UserError(f"{error.strerror}{where}", fix=_REMEDIES[error.errno])
+        kind = Unavailable if error.errno in _FULL else UserError  # it may be tried again as it is
+        failed = kind(f"{error.strerror}{where}", fix=_REMEDIES[error.errno])
     if failed:
         failed.__cause__ = error
     return failed
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _REMEDIES = {
     errno.ENOSPC: "free some space; what was half written is gone, so start it again",
     errno.EDQUOT: "free some of your quota, then start it again",

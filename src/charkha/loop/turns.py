@@ -53,6 +53,7 @@ class Kept:
     begun: tuple[Begun, ...] = ()  # of the last 30 days
     data: Mapping[str, str] = field(default_factory=dict)  # dataset -> version at the last turn
     labels: int = 0  # ground truths at the last turn
+    before: tuple[Mapping[str, str], int] = ({}, 0)  # those two at the turn before it
     served: str | None = None  # the last request of a person that a turn was begun for
     watching_since: float  # unix seconds; schedules before it are over
     said: str = ""  # why nothing was done at the last look
@@ -63,15 +64,19 @@ class Kept:
         recent = [b for b in self.begun if abs(turn.began_at - b.at) < BUDGET_S]
         begun = (*recent, Begun(trigger=turn.trigger, at=turn.began_at))
         served = turn.request or self.served
-        return replace(
-            self, turn=turn, begun=begun, data=dict(data), labels=labels, served=served, said=""
-        )
+        before = (self.data, self.labels)
+        moved = replace(self, begun=begun, data=dict(data), labels=labels, before=before)
+        return replace(moved, turn=turn, served=served, said="")
 
     def with_end(self, turn: Turn) -> Kept:
-        """Return it with its turn ended: from then on triggers cool down."""
+        """Return it with its turn ended: from then on triggers cool down.
+
+        One that failed has learnt nothing, so what was new for it is new for the next one.
+        """
         last = self.begun[-1:]
         ended = tuple(replace(b, at=turn.decided_at) for b in last)
-        return replace(self, turn=turn, begun=(*self.begun[:-1], *ended))
+        data, labels = self.before if turn.outcome == "failed" else (self.data, self.labels)
+        return replace(self, turn=turn, begun=(*self.begun[:-1], *ended), data=data, labels=labels)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data, which `from_json` reads."""
@@ -86,6 +91,7 @@ class Kept:
                 **told,
                 "turn": None if turn is None else Turn(**turn),
                 "begun": tuple(Begun(**b) for b in told["begun"]),
+                "before": tuple(told.get("before", ({}, 0))),
             }
         )
 
