@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _STRATEGIES = ("canary", "blue-green", "shadow", "rolling")
 _PATIENCE_S = 600.0  # without an answer of the server, the registry or the ledger
+_WATCH = "again and again, until it has ended; with --json a document on each line"
 _MODEL = "name of the model; the project's own without it"
 
 
@@ -60,11 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         example="charkha release status --watch",
     )
     status.add_argument("model", metavar="MODEL", nargs="?", help=_MODEL)
-    status.add_argument(
-        "--watch",
-        action="store_true",
-        help="again and again, until it has ended; with --json a document on each line",
-    )
+    status.add_argument("--watch", action="store_true", help=_WATCH)
     for name, text in (
         ("abort", "give the traffic back to the version before"),
         ("promote", "promote it now; while it is watched: end that"),
