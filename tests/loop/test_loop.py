@@ -259,7 +259,7 @@ def test_an_engine_that_does_not_answer_keeps_no_turn_from_being_aborted(world):
     made = world()
     made.trainer.goes_on = 9
     made.loop.tick(), made.loop.tick()
-    made.trainer.silent = True
+    made.trainer.away = True
     with pytest.raises(Unavailable, match="the engine does not answer"):
         made.loop.abort("not now", "eve")
     assert made.turn.outcome == "aborted"
@@ -518,7 +518,7 @@ def test_a_run_that_others_keep_from_ending_is_tried_for_a_day(world):
     made = world()
 
     def refuse():
-        raise Unavailable("DVC's remote does not answer")
+        raise Unavailable("DVC's remote does not answer", fix="dvc doctor")
 
     made.trainer.meanwhile = refuse
     made.loop.tick()
@@ -527,7 +527,26 @@ def test_a_run_that_others_keep_from_ending_is_tried_for_a_day(world):
             made.loop.tick()
     made.service.now += DAY
     assert made.loop.tick() == "ended"
-    assert made.turn.because == "nothing came of it in a day: DVC's remote does not answer"
+    said = "nothing was heard of it for a day: DVC's remote does not answer; to do: dvc doctor"
+    assert made.turn.because == said
+
+
+def test_a_run_that_takes_days_has_not_failed_when_its_engine_does_not_answer_for_a_moment(world):
+    made = world()
+    made.trainer.goes_on = 9
+    made.loop.tick(), made.loop.tick()
+    for answers in (False, True, False, True):
+        made.service.now += 2 * DAY
+        made.trainer.away = not answers
+        if answers:
+            assert made.loop.tick() == "waiting"
+            assert made.kept().silent_since is None
+        else:
+            with pytest.raises(Unavailable):
+                made.loop.tick()
+            assert made.kept().silent == "the engine does not answer"
+    made.trainer.goes_on = 0
+    assert made.run().outcome == "promoted"
 
 
 def test_while_it_trains_for_long_the_lease_is_renewed(world, monkeypatch):

@@ -117,16 +117,18 @@ class Trainer:
     def __init__(self) -> None:
         self.makes, self.fails, self.asked, self.meanwhile = NEW, None, [], lambda: None
         self.project, self.goes_on = None, 0  # looks that find it running elsewhere
-        self.stopped, self.silent = [], False
+        self.stopped, self.away = [], False
 
     def stop(self, turn):
-        if self.silent:
+        if self.away:
             raise Unavailable("the engine does not answer")
         self.stopped.append(turn)
 
     def train(self, params, turn, over):
         self.asked.append(dict(params))
         self.meanwhile()
+        if self.away:
+            raise Unavailable("the engine does not answer")
         if over():
             return Trained(run=None, failed="it was stopped")
         if self.goes_on:

@@ -202,6 +202,10 @@ def _status(kept: Kept | None, model: str, *, as_json: bool) -> int:
         if turn is not None:
             print(f"  turn {turn.id}, begun by {turn.trigger} at {to_second(turn.began_at)}")
             print(f"  {turn.outcome or turn.phase}: {turn.because}")
+            if turn.phase == "training" and kept.silent_since is not None:
+                print(
+                    f"  nothing is heard of it since {to_second(kept.silent_since)}: {kept.silent}"
+                )
             if turn.phase != "ended":
                 print("  → charkha loop --abort ends it")
         if kept.said:

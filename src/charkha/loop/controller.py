@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from charkha.release.plan import State, Strategy
 
 LEASE_S = 30.0
-PATIENCE_S = 86_400.0  # for a run that others keep from ending; then its turn has failed
+PATIENCE_S = 86_400.0  # with a run of which nothing is heard; then its turn has failed
 Did = Literal["nothing", "busy", "waiting", "begun", "trained", "releasing", "ended"]
 
 
@@ -199,19 +199,21 @@ class Loop:
 
     def _train(self, kept: Kept, turn: Turn, revision: int) -> Did:
         try:
-            trained = self._around.trainer.train(turn.params, turn.id, lambda: self._past(revision))
+            trained = self._around.trainer.train(
+                turn.params, turn.id, lambda: bool(self._past(revision))
+            )
             if trained.goes_on:
-                return "waiting"
-            if trained.run is None and self._past(revision):  # somebody has ended the turn
-                return "ended"
+                return self._goes_on(kept, revision)
+            if trained.run is None and (moved := self._past(revision)):  # it was stopped
+                return "ended" if moved.turn and moved.turn.phase == "ended" else "busy"
             if trained.run is None:
                 because = trained.failed or "the run failed"
                 return self._end(kept, turn, revision, "failed", because)
             version = self._around.trainer.made(self._model, trained.run)
         except Unavailable as e:
-            if self._around.clock() - turn.decided_at < PATIENCE_S:
+            if not self._has_been_silent(kept, revision, e):
                 raise
-            because = f"nothing came of it in a day: {e.what}"
+            because = f"nothing was heard of it for a day: {e.what}" + _todo(e)
             return self._end(kept, turn, revision, "failed", because)
         if version is None:
             because = f"run {trained.run} made no version of {self._model}"
@@ -227,6 +229,27 @@ class Loop:
             return self._end(kept, turn, revision, "refused", because, **found)
         because = f"the gate passed {version}: {said}"
         return self._move(kept, turn, revision, because, phase="releasing", **found)
+
+    def _goes_on(self, kept: Kept, revision: int) -> Did:
+        if kept.silent_since is not None:  # it was heard of again
+            heard = replace(kept, silent_since=None, silent="")
+            self._around.states.write(KIND, self._model, heard.as_json(), after=revision)
+        return "waiting"
+
+    def _has_been_silent(self, kept: Kept, revision: int, error: Unavailable) -> bool:
+        """Whether nothing was heard of a run for too long; a moment without an answer begins it.
+
+        Counted from when it was last heard of, for a run may take longer than a day.
+        """
+        now = self._around.clock()
+        if kept.silent_since is not None and abs(now - kept.silent_since) >= PATIENCE_S:
+            return True
+        since = now if kept.silent_since is None else kept.silent_since
+        silent = replace(kept, silent_since=since, silent=error.what)
+        if silent != kept:
+            with suppress(CharkhaError):  # the ledger may be what does not answer
+                self._around.states.write(KIND, self._model, silent.as_json(), after=revision)
+        return False
 
     def _release(self, kept: Kept, turn: Turn, revision: int) -> Did:
         """Have the candidate released, and end the turn as the release ends."""
@@ -253,8 +276,7 @@ class Loop:
         except (Refused, UserError) as e:
             if self._is_open(self._kept_release()):  # somebody started another one at this moment
                 return "waiting"
-            because = f"{e.what}; to do: {e.fix}" if e.fix else e.what
-            return self._end(kept, turn, revision, "not released", because)
+            return self._end(kept, turn, revision, "not released", f"{e.what}{_todo(e)}")
         return "releasing"
 
     def _result_of(
@@ -270,11 +292,8 @@ class Loop:
             if not ends:
                 return None
             last = ends[-1]
-            id, phase, because = (
-                str(last.numbers["release"]),
-                str(last.numbers["phase"]),
-                last.because,
-            )
+            id, phase = str(last.numbers["release"]), str(last.numbers["phase"])
+            because = last.because
         outcome: Outcome = "promoted" if phase == "promoted" else "rolled back"
         return outcome, f"release {id} of {subject} was {phase}: {because}"
 
@@ -330,13 +349,13 @@ class Loop:
             releases.command(around, self._model, aborted, who=turn.by)
         return True
 
-    def _past(self, revision: int) -> bool:
-        """Whether a turn was decided on since it was read; where that cannot be told, it was not."""
-        try:
+    def _past(self, revision: int) -> Kept | None:
+        """Return what is kept where somebody has decided since it was read, as far as can be told."""
+        with suppress(CharkhaError):
             found = self._around.states.read(KIND, self._model)
-        except CharkhaError:
-            return False
-        return found is not None and found.revision != revision
+            if found is not None and found.revision != revision:
+                return Kept.from_json(found.value)
+        return None
 
     def _kept_release(self) -> Release | None:
         found = self._around.states.read(releases.KIND, self._model)
@@ -370,6 +389,10 @@ class Loop:
 
     def _tell(self, turn: Turn) -> None:
         self._around.ledger.record(decision(self._model, turn))
+
+
+def _todo(error: CharkhaError) -> str:
+    return f"; to do: {error.fix}" if error.fix else ""
 
 
 def _why(turn: Turn) -> str:

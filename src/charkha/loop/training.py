@@ -162,7 +162,8 @@ class EngineTrainer(ProcessTrainer):
                 state = submitting.ask(self._project, run)
             except CharkhaError as e:
                 raise Unavailable(
-                    f"how far run {run} on {self._engine} is, is not known: {e.what}", fix=e.fix
+                    f"how far run {run} on {self._engine} is, is not known: {e.what}",
+                    fix=e.fix or f"charkha runs {run}",
                 ) from e
             if state.status not in ENDED:  # though it has, its last task may be filling MLflow
                 return Trained(run=run, goes_on=True)

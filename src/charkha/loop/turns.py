@@ -56,6 +56,8 @@ class Kept:
     before: tuple[Mapping[str, str], int] = ({}, 0)  # those two at the turn before it
     served: str | None = None  # the last request of a person that a turn was begun for
     watching_since: float  # unix seconds; schedules before it are over
+    silent_since: float | None = None  # unix seconds: nothing was heard of the turn's run since
+    silent: str = ""  # why
     said: str = ""  # why nothing was done at the last look
     looked_at: float = 0.0
 
@@ -66,7 +68,7 @@ class Kept:
         served = turn.request or self.served
         before = (self.data, self.labels)
         moved = replace(self, begun=begun, data=dict(data), labels=labels, before=before)
-        return replace(moved, turn=turn, served=served, said="")
+        return replace(moved, turn=turn, served=served, said="", silent_since=None, silent="")
 
     def with_end(self, turn: Turn) -> Kept:
         """Return it with its turn ended: from then on triggers cool down.
