@@ -13,6 +13,7 @@ from charkha.errors import Unavailable
 from charkha.events import Noticed
 from charkha.pipeline import submitting, tasks
 from charkha.pipeline.boards import open_board
+from charkha.pipeline.engines.airflow import AirflowEngine
 from charkha.pipeline.runs import list_runs
 from charkha.project import open_project
 
@@ -153,6 +154,23 @@ def test_a_server_that_stays_away_ends_the_following_alone_and_says_how_to_go_on
     server.state = "success"
     assert main(["run", "--on", "airflow", "--run", RUN]) == 0
     assert "finished" in capsys.readouterr().out
+
+
+def test_a_server_is_asked_and_the_board_read_at_the_pace_that_its_engine_states(
+    project, server, begun, monkeypatch
+):
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            tasks.perform(project, RUN, ["counted"])
+            tasks.conclude(project, RUN)
+            server.state = "success"
+
+    monkeypatch.setattr(submitting, "sleep", pause)
+    assert submitting.follow(project, RUN).status == "finished"
+    assert pauses == [AirflowEngine.abilities.look_s] * 3
 
 
 def test_what_is_asked_for_again_under_one_id_is_started_once(project, server, capsys):

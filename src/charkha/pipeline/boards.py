@@ -1,8 +1,9 @@
 """A run that others start the tasks of: its graph and its events, as notes beside the bytes.
 
 Tasks of one run may be on many machines that share nothing but the blobs. Each posts what happens
-to its steps, each step's events under a name of their own, so that a task reads those of the steps
-before it and no more. Only the run's id and the steps' names travel through an engine.
+to its steps, each step's events in a part of their own, so that a task reads those of the steps
+before it and no more, and who follows the run reads all of them in one look. Only the run's id and
+the steps' names travel through an engine.
 """
 
 from __future__ import annotations
@@ -77,17 +78,22 @@ class Board:
     def post(self, step: str, event: Event) -> None:
         """Tell what happened to a step, or to one element of its fan-out."""
         line = Line(round(time.time(), 6), event)
-        self.blobs.note(self._name("step", step), as_bytes(line))
+        self.blobs.note(self._step(step), as_bytes(line))
 
     def end(self, event: RunFinished) -> None:
         """Tell how the run ended; the first who says so is right."""
         self.blobs.note(self._name("end"), as_bytes(Line(round(time.time(), 6), event)))
 
-    def events(self, steps: Iterable[str]) -> list[Line]:
-        """Return what was told of these steps so far, in order of time; damaged notes are left out."""
+    def events(self, steps: Iterable[str] | None = None) -> list[Line]:
+        """Return what was told of these steps so far, in order of time; damaged notes are left out.
+
+        Args:
+            steps: each costs a look into the blobs; all of the run's, without it, cost one.
+        """
+        names = [self._name("step")] if steps is None else map(self._step, steps)
         found = []
-        for step in steps:
-            for note in self.blobs.notes(self._name("step", step)):
+        for name in names:
+            for note in self.blobs.notes(name):
                 with suppress(ValueError, KeyError, TypeError):
                     found.append(from_bytes(note))
         return sorted(found, key=lambda line: line.at)
@@ -108,7 +114,7 @@ class Board:
     def lines(self) -> list[Line]:
         """Return the whole story so far, as a journal has it."""
         opening, end = self.opening(), self.ended()
-        told = [Line(opening.at, opening.started), *self.events(opening.graph.nodes)]
+        told = [Line(opening.at, opening.started), *self.events()]
         return [*told, end] if end else told
 
     def keep(self, name: str, value: Mapping[str, object]) -> None:
@@ -122,8 +128,12 @@ class Board:
         newest = max(notes, key=lambda one: float(one["at"]), default=None)
         return newest["value"] if newest else None
 
-    def _name(self, *words: str) -> str:
-        return sha256("/".join((self._owner, "run", self.run, *words)).encode()).hexdigest()
+    def _step(self, step: str) -> str:
+        return self._name("step", sha256(step.encode()).hexdigest()[:16])
+
+    def _name(self, *parts: str) -> str:
+        own = sha256("/".join((self._owner, "run", self.run)).encode()).hexdigest()
+        return "/".join((own, *parts))
 
 
 def open_board(project: Project, run: str) -> Board:

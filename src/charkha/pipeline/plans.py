@@ -49,6 +49,7 @@ class Abilities:
     gpu: Ability
     schedule: Ability
     params: Ability  # other values than those that it was compiled with
+    look_s: float = 0.5  # from one look at a run that is followed to the next; a server wants more
 
 
 @dataclass(frozen=True, kw_only=True)

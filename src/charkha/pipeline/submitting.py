@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from charkha.errors import CharkhaError, NotFound, Unavailable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from charkha.pipeline.steps import Pipeline
     from charkha.project import Project
 
-_POLL_S = 0.5
+_LOOK_S = 0.5  # where no engine is asked; else its abilities say
 _PATIENCE_S = 60.0  # with an engine that does not answer while its run is followed
 _GRACE_S = 30.0  # for the last task to say how the run ended, after the engine has said so
 
@@ -103,7 +104,7 @@ def follow(
     while True:
         # Asked first: what was told before it ended is read below.
         state = asking.ask() if asking else None
-        for line in board.events(opening.graph.nodes):
+        for line in board.events():
             if (text := repr(line)) not in seen:
                 seen.add(text)
                 bus.emit(line.event)
@@ -113,7 +114,7 @@ def follow(
             end = _ended(project, run, state) if state.status in ENDED else None
         if end is not None:
             break
-        time.sleep(_POLL_S)
+        sleep(asking.look_s if asking else _LOOK_S)
     bus.emit(end.event)
     return told
 
@@ -125,6 +126,7 @@ class _Asking:
         self._run, self._bus, self._patience_s = run, bus, patience_s
         self._name = open_board(project, run).opening().engine
         self._engine, self._handle = _engine_of(project, run)
+        self.look_s = self._engine.abilities.look_s
         self._answered_at = time.monotonic()
         self._silent = False
 
@@ -194,7 +196,7 @@ def _ended(project: Project, run: str, state: EngineState) -> Line:
                 board.keep("stopped", {"by": board.opening().engine})
             conclude(project, run, given_up if state.status == "failed" else None)
         else:
-            time.sleep(_POLL_S)
+            sleep(_LOOK_S)
     return end
 
 

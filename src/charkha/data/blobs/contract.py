@@ -76,6 +76,20 @@ class BlobStoreContract:
         assert sorted(store.notes("a")) == [b"1", b"2"]
         assert store.notes("ab") == [b"3"]
 
+    def test_a_set_has_what_its_parts_have_and_a_part_no_more_than_its_own(
+        self, store: BlobStore
+    ) -> None:
+        store.note("run/step/a", b"1")
+        store.note("run/step/b", b"2")
+        store.note("run/end", b"3")
+        store.note("run", b"4")
+        store.note("run/stepped", b"5")
+        assert sorted(store.notes("run/step")) == [b"1", b"2"]
+        assert store.notes("run/step/b") == [b"2"]
+        assert sorted(store.notes("run")) == [b"1", b"2", b"3", b"4", b"5"]
+        store.unnote("run/step/a", b"1")
+        assert store.notes("run/step") == [b"2"]
+
     def test_the_same_note_twice_is_one(self, store: BlobStore) -> None:
         store.note("a", b"1")
         store.note("a", b"1")

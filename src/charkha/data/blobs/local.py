@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -53,14 +54,8 @@ class LocalBlobs:
         self._write(self._note(name, record), record)
 
     def notes(self, name: str) -> list[bytes]:
-        folder = f"{self._root}/notes/{name}"
-        try:
-            with os.scandir(folder) as entries:
-                files = sorted((e.stat().st_mtime_ns, e.path) for e in entries if len(e.name) == 64)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
         records = []
-        for _, path in files:
+        for _, path in sorted(_listed(f"{self._root}/notes/{name}")):
             with suppress(FileNotFoundError), open(path, "rb") as file:
                 records.append(file.read())
         return records
@@ -126,6 +121,17 @@ def refused(error: OSError, path: str) -> CharkhaError:
             fix=f"make {os.path.dirname(where)} writable, or set [blobs] url to another folder",
         )
     return Unavailable(f"{where} cannot be written: {error.strerror or error}")
+
+
+def _listed(folder: str) -> Iterator[tuple[int, str]]:
+    """Yield when each note in a folder was written, and its path; also of the folders in it."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _listed(entry.path)
+            elif len(entry.name) == 64:
+                with suppress(FileNotFoundError):  # taken out since it was listed
+                    yield entry.stat().st_mtime_ns, entry.path
 
 
 def _size(path: str) -> int | None:

@@ -14,7 +14,7 @@ class MemoryBlobs:
 
     def __init__(self) -> None:
         self._blobs: dict[str, bytes] = {}
-        self._notes: dict[str, dict[bytes, None]] = {}  # a dict keeps the order of arrival
+        self._notes: dict[tuple[str, bytes], None] = {}  # a dict keeps the order of arrival
 
     def put(self, content: BinaryIO) -> str:
         data = content.read()
@@ -35,13 +35,15 @@ class MemoryBlobs:
         self._blobs.pop(key, None)
 
     def note(self, name: str, record: bytes) -> None:
-        self._notes.setdefault(name, {})[record] = None
+        self._notes[name, record] = None
 
     def notes(self, name: str) -> list[bytes]:
-        return list(self._notes.get(name, {}))
+        return [
+            record for own, record in list(self._notes) if own == name or own.startswith(f"{name}/")
+        ]
 
     def unnote(self, name: str, record: bytes) -> None:
-        self._notes.get(name, {}).pop(record, None)
+        self._notes.pop((name, record), None)
 
 
 if TYPE_CHECKING:

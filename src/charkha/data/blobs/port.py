@@ -37,11 +37,17 @@ class BlobStore(Protocol):
         ...
 
     def note(self, name: str, record: bytes) -> None:
-        """Add a record (some kilobytes at most) to the set called `name` (letters, digits, -_.)."""
+        """Add a record (some kilobytes at most) to the set called `name` (letters, digits, -_.).
+
+        A name may have parts, as in `run/step`; what is in `run/step` is in `run` as well.
+        """
         ...
 
     def notes(self, name: str) -> list[bytes]:
-        """Return every record of the set called `name`, newest last; empty when there is none."""
+        """Return every record of the set called `name`, newest last; empty when there is none.
+
+        One look, however many parts the set has.
+        """
         ...
 
     def unnote(self, name: str, record: bytes) -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _POLL_S = 1.0
 _SAID_AFTER_S = 5.0  # of waiting
-_LOOK_S = 1.5  # between two questions about a run: each costs the API server two queries
 _STATES: dict[str | None, Status] = {
     "success": "finished",
     "skipped": "finished",  # a fan-out over nothing; or everything else of a run that was stopped
@@ -59,6 +58,7 @@ class AirflowEngine:
         ),
         schedule="engine",
         params="engine",
+        look_s=1.5,  # each costs the API server two queries
     )
 
     def __init__(self, project: Project) -> None:
@@ -66,7 +66,6 @@ class AirflowEngine:
         self._api = AirflowApi(project)
         if self._settings.tasks != "process":
             self.abilities = replace(self.abilities, cpu="engine", memory="engine", gpu="engine")
-        self._seen: tuple[float, Handle, EngineState] | None = None
 
     def compile(self, plan: Plan) -> dict[str, str]:
         check(plan, "airflow", self.abilities)
@@ -96,27 +95,6 @@ class AirflowEngine:
         return {"dag": dag, "run": run}
 
     def state(self, handle: Handle) -> EngineState:
-        if self._seen and self._seen[1] == handle and time.monotonic() - self._seen[0] < _LOOK_S:
-            return self._seen[2]
-        state = self._look(handle)
-        self._seen = (time.monotonic(), handle, state)
-        return state
-
-    def log(self, handle: Handle, task: str) -> str:
-        lines = []
-        for instance in self._instances(handle):
-            if instance["task_id"] != task:
-                continue
-            for attempt in range(1, int(instance["try_number"]) + 1):
-                lines += self._lines(handle, instance, attempt)
-        return "\n".join(lines)
-
-    def cancel(self, handle: Handle) -> None:
-        self._seen = None
-        if self._api.get(_path(handle))["state"] in ("queued", "running"):
-            self._api.ask("PATCH", _path(handle), {"state": "failed"})
-
-    def _look(self, handle: Handle) -> EngineState:
         run = self._api.get(_path(handle))
         status: Status = _STATES.get(run["state"], "queued")
         url = f"{self._api.url}/dags/{part(handle['dag'])}/runs/{part(handle['run'])}"
@@ -130,6 +108,19 @@ class AirflowEngine:
         elif status == "failed":
             because = self._because(handle, instances)
         return EngineState(status=status, tasks=_tasks(instances), url=url, because=because)
+
+    def log(self, handle: Handle, task: str) -> str:
+        lines = []
+        for instance in self._instances(handle):
+            if instance["task_id"] != task:
+                continue
+            for attempt in range(1, int(instance["try_number"]) + 1):
+                lines += self._lines(handle, instance, attempt)
+        return "\n".join(lines)
+
+    def cancel(self, handle: Handle) -> None:
+        if self._api.get(_path(handle))["state"] in ("queued", "running"):
+            self._api.ask("PATCH", _path(handle), {"state": "failed"})
 
     def _because(self, handle: Handle, instances: Iterable[Json]) -> str:
         """Return which task failed first, and the last of what it said."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib import import_module
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from charkha.project import Project
 
 FILE = "sagemaker.json"
-_LOOK_S = 1.5  # between two questions about a run: AWS allows an account a few each second
 _STATES: dict[str, Status] = {
     "Starting": "queued",
     "Executing": "running",
@@ -54,11 +52,11 @@ class SagemakerEngine:
             instead="take it out, and have EventBridge Scheduler start the pipeline",
         ),
         params="engine",
+        look_s=1.5,  # AWS allows an account a few each second
     )
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._seen: tuple[float, Handle, EngineState] | None = None
 
     @cached_property
     def _api(self) -> SagemakerApi:
@@ -84,25 +82,6 @@ class SagemakerEngine:
         return {"arn": self._api.start(name, run, {RUN: run, **changed}, version)}
 
     def state(self, handle: Handle) -> EngineState:
-        if self._seen and self._seen[1] == handle and time.monotonic() - self._seen[0] < _LOOK_S:
-            return self._seen[2]
-        state = self._look(handle)
-        self._seen = (time.monotonic(), handle, state)
-        return state
-
-    def log(self, handle: Handle, task: str) -> str:
-        lines: list[str] = []
-        for step in self._api.steps(handle["arn"]):
-            if task in (step.get("StepDisplayName"), step.get("StepName")) and (job := _job(step)):
-                lines += self._api.lines(job)
-        return "\n".join(lines)
-
-    def cancel(self, handle: Handle) -> None:
-        self._seen = None
-        if self._look(handle).status not in ENDED:
-            self._api.stop(handle["arn"])
-
-    def _look(self, handle: Handle) -> EngineState:
         told = self._api.execution(handle["arn"])
         status = _STATES.get(told.get("PipelineExecutionStatus", ""), "queued")
         steps = self._api.steps(handle["arn"])
@@ -113,6 +92,17 @@ class SagemakerEngine:
             reason = first.get("FailureReason", "").strip() or because or "no reason given"
             because = f"job {first.get('StepName')} failed: {reason}"
         return EngineState(status=status, tasks=_tasks(steps), because=because)
+
+    def log(self, handle: Handle, task: str) -> str:
+        lines: list[str] = []
+        for step in self._api.steps(handle["arn"]):
+            if task in (step.get("StepDisplayName"), step.get("StepName")) and (job := _job(step)):
+                lines += self._api.lines(job)
+        return "\n".join(lines)
+
+    def cancel(self, handle: Handle) -> None:
+        if self.state(handle).status not in ENDED:
+            self._api.stop(handle["arn"])
 
 
 def _tasks(steps: Iterable[Mapping[str, Any]]) -> dict[str, Status]:
