@@ -14,6 +14,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+import chain
 from measure import ENVIRONMENT, Took, in_turn, options, process, report
 
 STEPS = 20
@@ -41,19 +42,6 @@ for number in range({steps}):
         os.fsync(file.fileno())
     connection.execute("insert into steps values (?, ?)", (digest, number))
     connection.commit()
-"""
-PIPELINE = """
-from charkha import pipeline, step
-
-@step
-def more(n: int) -> int:
-    return n + 1
-
-@pipeline
-def chain(steps: int = {steps}):
-    n = more(0)
-    for _ in range(steps - 1):
-        n = more(n)
 """
 DVC_STAGE = "  s{i}:\n    cmd: cp v{before} v{i}\n    deps: [v{before}]\n    outs: [v{i}]\n"
 
@@ -102,9 +90,7 @@ def engine(python: str) -> list[str]:
 
 def project(folder: Path, steps: int) -> Path:
     """Write a project and run it once, so that byte code is compiled for all."""
-    folder.mkdir()
-    (folder / "charkha.toml").write_text('[project]\nname = "engine"\n')
-    (folder / "pipeline.py").write_text(PIPELINE.format(steps=steps))
+    chain.project(folder, steps)
     process(engine(sys.executable), folder)
     return folder
 

@@ -22,25 +22,13 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import chain
 from measure import ENVIRONMENT, options, report
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 AIRFLOW = ROOT / ".venv" / "airflow" / "bin"
 COMPILED_STEPS = 500
-PIPELINE = """
-from charkha import pipeline, step
-
-@step
-def more(n: int) -> int:
-    return n + 1
-
-@pipeline
-def chain(steps: int = {steps}):
-    n = more(0)
-    for _ in range(steps - 1):
-        n = more(n)
-"""
 COMPILE = """
 import json, sys, time
 from charkha.errors import UserError
@@ -182,10 +170,7 @@ def pair(engine: str, folder: Path, steps: int) -> tuple[float, float | None]:
 
 def of_charkha(engine: str, place: Path, steps: int, settings: str = "") -> float:
     """Run the chain with Charkha, and return the milliseconds between its steps' ends."""
-    root = place / "project"
-    root.mkdir()
-    (root / "charkha.toml").write_text(f'[project]\nname = "chain"\n{settings}')
-    (root / "pipeline.py").write_text(PIPELINE.format(steps=steps))
+    root = chain.project(place / "project", steps, settings)
     if engine == "dvc":
         call([BIN / "dvc", "init", "-q", "--no-scm"], root)
     where = {"local": (), "workers": ("--workers", "2")}.get(engine, ("--on", engine))
@@ -321,15 +306,13 @@ def patiently(ready: Callable[[], object], what: str, patience_s: float = 600) -
 
 def compiled(folder: Path) -> dict[str, float]:
     """Return how many CPU seconds it takes to compile 500 steps for each engine."""
-    root = folder / "many"
-    root.mkdir()
-    (root / "charkha.toml").write_text(
-        '[project]\nname = "many"\n[blobs]\nurl = "s3://houses/blobs"\n'
+    settings = (
+        '[blobs]\nurl = "s3://houses/blobs"\n'
         '[kubeflow]\nimage = "houses:1"\n'
         '[sagemaker]\nimage = "123456789012.dkr.ecr.us-east-1.amazonaws.com/houses:1"\n'
         'role = "arn:aws:iam::123456789012:role/charkha"\n'
     )
-    (root / "pipeline.py").write_text(PIPELINE.format(steps=COMPILED_STEPS))
+    root = chain.project(folder / "many", COMPILED_STEPS, settings)
     said = call([sys.executable, "-c", COMPILE.format()], root)
     print(f"\n{COMPILED_STEPS} steps compiled, CPU s (and once for all of them, the plan)")
     took: dict[str, float] = json.loads(said.strip().splitlines()[-1])
