@@ -1,11 +1,17 @@
 """`charkha runs` and `charkha why RUN`: what they show, and what they answer to a slip of the fingers."""
 
+import json
+import os
+import time
+
 import pytest
 
 from charkha.cli.main import main
 from charkha.errors import DONE, USAGE, YOU
 from charkha.events import RunFinished, RunStarted, StepFinished, StepStarted
-from charkha.pipeline.journal import Journal
+from charkha.pipeline.journal import Journal, Line, as_bytes
+from charkha.pipeline.runs import run_ids
+from charkha.project import open_project
 
 
 @pytest.fixture
@@ -89,3 +95,32 @@ def test_a_limit_that_shows_nothing_is_a_wrong_command_line(run, capsys, limit):
 def test_parameters_are_shown_as_they_are_typed(run, capsys):
     out = said(capsys, "runs", run).out
     assert "params    alpha=0.3, kind=ridge, deep=true, years=[2006, 2007]\n" in out
+
+
+def test_runs_are_told_newest_first_whatever_an_engine_calls_them(run, project, capsys):
+    runs, now = project / ".charkha" / "runs", time.time()
+    for id, at in (("zz-before", now - 3600), ("00-after", now + 60)):
+        (runs / id).mkdir()
+        line = Line(at, RunFinished("finished", 1.0))
+        (runs / id / "journal.jsonl").write_bytes(as_bytes(line) + b"\n")
+    told = json.loads(said(capsys, "runs", "--json").out)
+    assert [one["run"] for one in told] == ["00-after", run, "zz-before"]
+    assert said(capsys, "runs", "last").out.startswith("00-after")
+    (runs / "aa-taken").mkdir()
+    (runs / "aa-taken" / "engine.json").write_text(
+        "{}"
+    )  # which an engine has, and nobody has ended
+    os.utime(runs / "aa-taken" / "engine.json", (now + 30, now + 30))
+    assert run_ids(open_project(project)) == ["zz-before", run, "aa-taken", "00-after"]
+
+
+def test_an_id_that_somebody_gave_to_a_run_on_an_engine_does_not_say_when_it_began(
+    run, project, capsys
+):
+    given = "20010101-000000-000-aaaa"
+    folder = project / ".charkha" / "runs" / given
+    folder.mkdir()
+    line = Line(time.time() + 60, RunFinished("finished", 1.0))
+    (folder / "journal.jsonl").write_bytes(as_bytes(line) + b"\n")
+    (folder / "engine.json").write_text("{}")
+    assert said(capsys, "runs", "last").out.startswith(given)

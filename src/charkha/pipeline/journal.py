@@ -113,6 +113,10 @@ def is_locked(path: Path) -> bool:
 
 def new_id() -> str:
     """Return an id that sorts by time: `20261123-224501-482-4f2a` (UTC, milliseconds)."""
-    now = time.time()
-    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
-    return f"{moment}-{int(now * 1000) % 1000:03d}-{os.urandom(2).hex()}"
+    return f"{moment(time.time())}-{os.urandom(2).hex()}"
+
+
+def moment(at: float) -> str:
+    """Return how the id of a run begins that began then (seconds since 1970)."""
+    second = time.strftime("%Y%m%d-%H%M%S", time.gmtime(at))
+    return f"{second}-{int(at * 1000) % 1000:03d}"

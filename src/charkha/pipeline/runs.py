@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -28,6 +30,7 @@ from charkha.project import open_project
 if TYPE_CHECKING:
     from charkha.project import Project
 
+_OURS = re.compile(r"\d{8}-\d{6}-\d{3}-[0-9a-f]{4}$")  # given by the clock, where no engine has it
 ENGINE_FILE = "engine.json"  # in a run's folder: which engine has it, and how it is found there
 
 
@@ -120,7 +123,7 @@ def read_run(run: str, project: Project | None = None) -> Run:
         UserError: there is no such run, or several begin so.
     """
     project = project or open_project()
-    folder = _find(project.state / "runs", run)
+    folder = _find(project, run)
     if not (folder / "journal.jsonl").exists():  # on another engine, and not ended here
         elsewhere: Run = import_module("charkha.pipeline.submitting").look(project, folder.name)
         return elsewhere
@@ -139,7 +142,7 @@ def read_run(run: str, project: Project | None = None) -> Run:
 
 def list_runs(project: Project, limit: int | None = None) -> list[Run]:
     """Return the newest runs first."""
-    names = _ids(project.state / "runs")[::-1]
+    names = run_ids(project)[::-1]
     return [read_run(name, project) for name in names[:limit]]
 
 
@@ -201,20 +204,33 @@ def _leave(run: Run, how: str) -> None:
             step.how = how
 
 
-def _ids(runs: Path) -> list[str]:
+def run_ids(project: Project) -> list[str]:
     """Return the ids of all runs, oldest first."""
     try:
-        return sorted(
-            f.name
-            for f in runs.iterdir()
-            if (f / "journal.jsonl").exists() or (f / ENGINE_FILE).exists()
-        )
+        folders = [f for f in (project.state / "runs").iterdir() if f.is_dir()]
     except FileNotFoundError:
         return []
+    begun = {folder.name: _begun(folder) for folder in folders}
+    found = [(when, name) for name, when in begun.items() if when is not None]
+    return [name for _, name in sorted(found)]
 
 
-def _find(runs: Path, run: str) -> Path:
-    names = _ids(runs)
+def _begun(folder: Path) -> str | None:
+    """Return when a run began, as an id of ours says it; None where the folder is no run's."""
+    story, kept = folder / "journal.jsonl", folder / ENGINE_FILE
+    if not story.exists() and not kept.exists():
+        return None
+    if not kept.exists() and _OURS.match(folder.name):
+        return folder.name
+    with suppress(OSError, ValueError, KeyError, TypeError), story.open("rb") as file:
+        return journal.moment(journal.from_bytes(file.readline()).at)
+    with suppress(FileNotFoundError):
+        return journal.moment((kept if kept.exists() else story).stat().st_mtime)
+    return None
+
+
+def _find(project: Project, run: str) -> Path:
+    runs, names = project.state / "runs", run_ids(project)
     if not names:
         raise UserError("no run yet", fix="charkha run")
     if run == "last":

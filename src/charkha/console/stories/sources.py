@@ -20,7 +20,7 @@ from charkha.errors import BackendError, CharkhaError, UserError
 from charkha.models import tracker
 from charkha.models.packaged import folder_of
 from charkha.models.registry import list_versions
-from charkha.pipeline.runs import Run, read_run
+from charkha.pipeline.runs import Run, read_run, run_ids
 from charkha.project import ledger_address
 
 if TYPE_CHECKING:
@@ -85,11 +85,8 @@ class Sources:
     @cached_property
     def run_ids(self) -> list[str]:
         """The ids of all runs here, oldest first."""
-        try:
-            folders = sorted((self.project.state / "runs").iterdir())
-        except OSError:
-            return []
-        return [folder.name for folder in folders if (folder / "journal.jsonl").exists()]
+        runs = self.project.state / "runs"
+        return [id for id in run_ids(self.project) if (runs / id / "journal.jsonl").exists()]
 
     def run(self, id: str) -> Run | None:
         """Return a run; None where its journal is not on this machine."""
