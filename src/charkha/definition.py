@@ -68,7 +68,8 @@ class Definition:
             what, _, position = str(e).partition(" (at ")
             line = position.removeprefix("line ").split(",")[0]
             where = f"{file.name}:{line}" if line.isdigit() else file.name
-            raise ProjectError(f"this is not TOML: {what}", where=where) from e
+            fix = 'key = "text", or = 3, true, ["a", "b"]; a [section] stands on a line of its own'
+            raise ProjectError(f"this is not TOML: {what}", where=where, fix=fix) from e
         except UnicodeDecodeError as e:
             raise ProjectError("this is not UTF-8", where=file.name) from e
         self._environments = self._table(("env",), self._base.pop("env", {}))

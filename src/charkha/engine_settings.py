@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-from charkha.definition import Problem, setting
+from charkha.definition import Problem, nearest, setting
 
+_CRON = re.compile(r"@\w+|[\d*/,-]+( +\S+){4}")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 _A_ROLE = "arn:aws:iam::123456789012:role/charkha"
 
@@ -82,6 +84,8 @@ class AirflowSettings:
             return "url", what, 'url = "http://127.0.0.1:8080"'
         if named := _no_text(given.get("variables", {})):
             return "variables", f"the variable {named[0]} is no text", f'{named[0]} = "{named[1]}"'
+        if problem := cron_problem("loop", given.get("loop")):
+            return problem
         mounts = given.get("mounts", ())
         for mount in mounts if isinstance(mounts, list) else ():
             if not re.fullmatch(r"[^:]+:/[^:]*(:ro)?", str(mount)):
@@ -247,3 +251,28 @@ def _no_text(table: object) -> tuple[str, object] | None:
     """Return the first entry of a table that is no text."""
     entries = table.items() if isinstance(table, dict) else ()
     return next(((str(n), value) for n, value in entries if not isinstance(value, str)), None)
+
+
+def schedule_problem(given: Mapping[str, object]) -> Problem | None:
+    """Return key, fault and fix of a `[pipeline]` schedule, or of its time zone, that is none."""
+    return cron_problem("schedule", given.get("schedule")) or _zone_problem(given.get("timezone"))
+
+
+def cron_problem(key: str, value: object) -> Problem | None:
+    """Return key, fault and fix of what is no schedule; names such as `@daily` are an engine's own."""
+    if not isinstance(value, str) or _CRON.fullmatch(value.strip()):
+        return None
+    what = f"{value!r} is no schedule: minute, hour, day, month, day of the week"
+    return key, what, f'{key} = "0 3 * * *"'
+
+
+def _zone_problem(value: object) -> Problem | None:
+    zones = import_module("zoneinfo")  # late: few projects have a schedule
+    try:
+        zones.ZoneInfo(value or "UTC")
+    except (TypeError, ValueError, OSError, zones.ZoneInfoNotFoundError):
+        known = zones.available_timezones()
+        if isinstance(value, str) and known:  # without any, nobody here can tell
+            meant = nearest(value, known) or "Europe/Berlin"
+            return "timezone", f"there is no time zone {value!r}", f'timezone = "{meant}"'
+    return None

@@ -42,6 +42,9 @@ SHIPPED: dict[str, dict[str, tuple[str, str | None]]] = {
 }
 
 
+_CALLED = {"blobs": "kind of blobs", "codecs": "codec", "engines": "engine", "flavours": "flavour"}
+
+
 def find(kind: str, name: str) -> type:
     """Return the class of the backend `name` of this kind (`blobs`, `codecs`, …).
 
@@ -57,8 +60,11 @@ def find(kind: str, name: str) -> type:
     if name in offered:
         found: type = offered[name].load()
         return found
+    meant = import_module("charkha.definition").nearest(name, {*shipped, *offered})
+    near = f"did you mean {meant!r}? " if meant else ""
     known = ", ".join(sorted({*shipped, *offered}))
-    raise UserError(f"no {kind} backend is called {name!r}", fix=f"use one of: {known}")
+    what = _CALLED.get(kind, f"{kind} backend")
+    raise UserError(f"there is no {what} {name!r}", fix=f"{near}there are: {known}")
 
 
 def names(kind: str) -> list[str]:

@@ -22,6 +22,7 @@ from charkha.engine_settings import (
     KubeflowSettings,
     RaySettings,
     SagemakerSettings,
+    schedule_problem,
 )
 from charkha.errors import ProjectError, UserError
 from charkha.running import Running, find_running
@@ -61,14 +62,14 @@ class PipelineSettings:
 
     @staticmethod
     def problem(given: Mapping[str, object]) -> Problem | None:
-        """Return key, fault and fix of devices that are one, or several in one text."""
+        """Return key, fault and fix of devices that are one, or several in one text; of a schedule."""
         gpus = given.get("gpus", ())
         named = [str(gpu) for gpu in gpus] if isinstance(gpus, list) else []
         if any("," in gpu for gpu in named):
             return "gpus", "each device is a text of its own", 'gpus = ["0", "1"]'
         if len(set(named)) < len(named):
             return "gpus", "the same device stands there twice", 'gpus = ["0", "1"]'
-        return None
+        return schedule_problem(given)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,18 +2,21 @@
 
 import json
 import os
+import signal
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from charkha.cli.main import main
-from charkha.errors import Unavailable
+from charkha.errors import YOU, Unavailable
 from charkha.events import Noticed
 from charkha.pipeline import submitting, tasks
 from charkha.pipeline.boards import open_board
 from charkha.pipeline.engines.airflow import AirflowEngine
+from charkha.pipeline.run import run
 from charkha.pipeline.runs import list_runs
 from charkha.project import open_project
 
@@ -43,6 +46,7 @@ class Server:
     def __init__(self):
         self.state, self.asked, self._server = "running", 0, None
         self.port = 0
+        self.before = lambda: None  # it answers
 
     def come(self):
         server = self
@@ -50,12 +54,14 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 server.asked += 1
+                server.before()
                 told = {"access_token": "t", "state": server.state, "task_instances": []}
                 body = json.dumps({**told, "total_entries": 0}).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                with suppress(ConnectionError):  # whoever asked may have been stopped
+                    self.wfile.write(body)
 
             def log_message(self, *_):
                 pass
@@ -185,6 +191,46 @@ def test_what_is_asked_for_again_under_one_id_is_started_once(project, server, c
     assert submitting.follow(project, RUN).status == "finished"
     assert main(["run", "--on", "shell", "--run", RUN]) == 0
     assert (project.root / "begun").read_text() == "x"
+
+
+def test_what_is_stopped_before_the_engine_has_taken_it_was_interrupted(project, server):
+    answer = threading.Event()
+
+    def interrupt():
+        os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
+        answer.wait(60)
+
+    server.before = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        submitting.submit(project, "airflow")
+    answer.set()
+    assert [told.status for told in list_runs(project)] == ["interrupted"]
+
+
+def test_a_run_is_followed_on_its_own_engine_and_one_that_has_none_on_none(project, begun, capsys):
+    assert main(["run", "--on", "shell", "--run", RUN]) == YOU
+    told = capsys.readouterr().err
+    assert f"run {RUN} is on airflow, not on shell" in told
+    assert f"→ charkha run --on airflow --run {RUN}" in told
+    local = run(project=project).id
+    assert main(["run", "--on", "shell", "--run", local]) == YOU
+    assert "was begun without --on" in capsys.readouterr().err
+
+
+def test_an_engine_that_is_misspelt_is_answered_with_the_right_one(project, capsys):
+    assert main(["run", "--on", "airfow"]) == YOU
+    told = capsys.readouterr().err
+    assert "there is no engine 'airfow'" in told
+    assert "did you mean 'airflow'?" in told
+
+
+def test_an_engine_that_did_not_take_a_run_is_named_once(project, server):
+    server.go()
+    with pytest.raises(Unavailable):
+        submitting.submit(project, "airflow")
+    server.come()
+    [told] = list_runs(project)
+    assert str(told.error).startswith("airflow did not take it: Airflow at http://")
 
 
 def test_an_id_that_no_engine_could_keep_is_refused(project, capsys):

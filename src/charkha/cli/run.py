@@ -87,6 +87,8 @@ def _id(text: str) -> str:
 
 def _elsewhere(project: Project, params: dict[str, str], given: argparse.Namespace) -> int:
     submitting = import_module("charkha.pipeline.submitting")  # late: a run here needs none of it
+    if given.run:
+        submitting.check_is_for(project, given.run, given.on)
     run = submitting.submit(project, given.on, params=params, run=given.run)
     if given.detach:
         if given.json:

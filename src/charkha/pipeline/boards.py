@@ -68,7 +68,9 @@ class Board:
         """
         kept = [json.loads(note) for note in self.blobs.notes(self._name("opening"))]
         if not kept:
-            raise NotFound(f"nobody has begun a run {self.run}", fix="charkha step start --run …")
+            raise NotFound(
+                f"nobody has begun a run {self.run}", fix=f"charkha step start --run {self.run}"
+            )
         first = min(kept, key=lambda one: one["at"])
         with self.blobs.open(first["graph"]) as blob:
             graph = Graph.from_json(json.load(blob))

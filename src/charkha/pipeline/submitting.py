@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from charkha.errors import CharkhaError, NotFound, Unavailable
+from charkha.errors import CharkhaError, NotFound, Unavailable, UserError
 from charkha.events import Bus, Listener, Noticed
 from charkha.pipeline.boards import open_board
 from charkha.pipeline.engines.port import ENDED, Engine, EngineState, Handle, open_engine
@@ -69,7 +69,34 @@ def submit(
             raise
         conclude(project, run, because=f"{engine} did not take it: {e.what}")
         raise
+    except KeyboardInterrupt:
+        if not asked_again:
+            _stop(project, run)
+        raise
     return run
+
+
+def check_is_for(project: Project, run: str, engine: str) -> None:
+    """Check that a run of this id, where there is one here, is the engine's.
+
+    Raises:
+        UserError: it is another one's, or was performed by none.
+    """
+    folder = project.state / "runs" / run
+    try:
+        kept = json.loads((folder / ENGINE_FILE).read_bytes())
+    except FileNotFoundError:
+        if (folder / "journal.jsonl").exists() and not _is_on_a_board(project, run):
+            raise UserError(
+                f"run {run} was begun without --on",
+                fix=f"charkha runs {run}; or give another id, or none",
+            ) from None
+        return
+    if kept["handle"] is not None and kept["engine"] != engine:
+        raise UserError(
+            f"run {run} is on {kept['engine']}, not on {engine}",
+            fix=f"charkha run --on {kept['engine']} --run {run}",
+        )
 
 
 def found(project: Project, run: str, engine: str, handle: Handle) -> None:
@@ -153,8 +180,13 @@ class _Asking:
 def cancel(project: Project, run: str) -> Run:
     """Have the engine stop a run, and end it as interrupted."""
     engine, handle = _engine_of(project, run)
+    return _stop(project, run, lambda: engine.cancel(handle))
+
+
+def _stop(project: Project, run: str, cancel: Callable[[], None] = lambda: None) -> Run:
+    """End a run as interrupted by a person; first it is said so, for tasks that end it then."""
     open_board(project, run).keep("stopped", {"by": os.environ.get("USER") or str(os.getuid())})
-    engine.cancel(handle)
+    cancel()
     return conclude(project, run)
 
 
@@ -226,6 +258,14 @@ def is_taken(project: Project, run: str) -> bool:
         _engine_of(project, run)
         return True
     except (NotFound, Unavailable):
+        return False
+
+
+def _is_on_a_board(project: Project, run: str) -> bool:
+    try:
+        open_board(project, run).opening()
+        return True
+    except NotFound:
         return False
 
 

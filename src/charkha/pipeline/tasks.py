@@ -265,7 +265,9 @@ def _ending(project: Project, board: Board, opening: Opening, because: str | Non
         if board.kept("stopped") is not None:
             return RunFinished("interrupted", seconds, f"stopped in {opening.engine}")
         begun = [s.name for s in told.steps.values() if s.how == "running"]
-        unsaid = f"{opening.engine}: {because}" if because else e.what
+        unsaid = because or e.what
+        if because and not because.startswith(f"{opening.engine} "):
+            unsaid = f"{opening.engine}: {because}"
         why = f"the process of step {begun[0]!r} ended without a word" if begun else unsaid
         return RunFinished("failed", seconds, why)
     return RunFinished("failed" if because else "finished", seconds, because)

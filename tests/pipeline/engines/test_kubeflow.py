@@ -190,6 +190,7 @@ class TestKubeflow(EngineContract):
         with pytest.raises(Unavailable, match="does not answer") as refused:
             submitting.submit(on(project, server), "kubeflow")
         assert "[kubeflow] host" in str(refused.value.fix)
+        assert "ConnectionPool" not in refused.value.what
 
 
 def test_five_hundred_steps_are_compiled_in_one_pass(tmp_path):

@@ -87,7 +87,7 @@ def _asked(project: Project) -> Iterator[Any]:
         raise _ours(e, host) from e
     except (HTTPError, TimeoutError) as e:
         raise Unavailable(
-            f"Kubeflow at {host} does not answer: {str(e).splitlines()[0]}",
+            f"Kubeflow at {host} does not answer: {_reason(e)}",
             fix="start it, or correct [kubeflow] host in charkha.toml",
         ) from e
 
@@ -97,6 +97,11 @@ def _client(host: str, namespace: str | None, token: str | None) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # that it talks to no first version
         return kfp.Client(host=host, namespace=namespace or "kubeflow", existing_token=token)
+
+
+def _reason(error: Exception) -> str:
+    """Return what is left of urllib3's words without the objects and addresses that it prints."""
+    return str(getattr(error, "reason", error)).splitlines()[0].rpartition("): ")[2]
 
 
 def _ours(error: ApiException, host: str) -> BackendError:
