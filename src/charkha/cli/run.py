@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import re
 import sys
 from contextlib import ExitStack, redirect_stdout
@@ -12,16 +11,15 @@ from typing import TYPE_CHECKING
 
 from charkha.cli import show
 from charkha.cli.arguments import pair, parser
+from charkha.cli.imports import Freezer
 from charkha.cli.stories import run_as_json, verdicts
 from charkha.cli.telling import Teller, tell_mlflow
 from charkha.errors import DONE, YOU, UserError
-from charkha.events import RunStarted
 from charkha.models import tracked, tracker
 from charkha.pipeline.runs import Run
 from charkha.project import open_project
 
 if TYPE_CHECKING:
-    from charkha.events import Event
     from charkha.project import Project
 
 
@@ -61,7 +59,7 @@ def main(arguments: list[str]) -> int:
             project=project,
             params=params,
             workers=given.workers,
-            listeners=[_freeze_imports, teller],
+            listeners=[Freezer(), teller],
             wait=False,
         )
         teller.close()
@@ -71,12 +69,6 @@ def main(arguments: list[str]) -> int:
     if given.json:
         show.as_json({**run_as_json(done), "mlflow": state._asdict() if state else None})
     return DONE
-
-
-def _freeze_imports(event: Event) -> None:
-    """Keep what the project has imported out of garbage collections: it stays until the end."""
-    if isinstance(event, RunStarted):
-        gc.freeze()
 
 
 def _id(text: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from charkha.cli import show
 from charkha.cli.arguments import count, pair, parser, subcommand, subcommands
+from charkha.cli.imports import Freezer
 from charkha.cli.stories import run_as_json
 from charkha.cli.telling import Teller, tell_mlflow
 from charkha.errors import DONE, YOU, CharkhaError, UserError
@@ -103,7 +104,7 @@ def _perform(project: Project, given: argparse.Namespace) -> str | None:
             element=given.element,
             attempt=given.attempt,
             workers=given.workers,
-            listeners=[teller],
+            listeners=[Freezer(), teller],
             contexts=CONTEXTS,
         )
     run: str = given.run
@@ -128,7 +129,9 @@ def _reproduce(project: Project, given: argparse.Namespace, teller: Teller) -> s
     """Perform steps from files into files; return the run, None where there was no news for one."""
     made: Reproduction = _reproducing().Reproduction(project, given.outputs, given.params)
     with _ended_where_it_fails(project, made):
-        made.perform(given.step, workers=given.workers, listeners=[teller], contexts=CONTEXTS)
+        made.perform(
+            given.step, workers=given.workers, listeners=[Freezer(), teller], contexts=CONTEXTS
+        )
     return made.run.id if made.run.begun else None
 
 
