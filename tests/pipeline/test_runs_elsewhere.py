@@ -24,15 +24,15 @@ def first() -> int:
 
 
 @step
-def second(first: int) -> int:
+def second(first: int, plus: int) -> int:
     if not Path(__file__).with_name("mended").exists():
         raise ConnectionError("the database is down")
-    return first + 1
+    return first + plus
 
 
 @pipeline
-def both() -> None:
-    second(first())
+def both(plus: int = 1) -> None:
+    second(first(), plus=plus)
 """
 
 
@@ -77,6 +77,50 @@ def test_a_task_that_begins_the_run_takes_the_engines_id_where_nobody_has_given_
     assert board.opening().engine == "sagemaker"
     assert board.ended() is None  # the step worked, and others follow
     assert main(["step", "run", "--outputs", "outputs", "--step", "first", "--begin"]) == YOU
+
+
+@pytest.mark.parametrize(
+    ("words", "params"),
+    [
+        (["start"], '{"plus": 5}'),
+        (["start"], "some.json"),
+        (["run", "--begin", "--step", "first"], "some.yaml"),
+        (["all"], "some.yaml"),
+    ],
+)
+def test_parameters_are_an_object_or_a_file_of_them_wherever_a_run_begins(
+    project, monkeypatch, words, params
+):
+    (project.root / "mended").touch()
+    (project.root / "some.json").write_text('{"plus": 5}')
+    (project.root / "some.yaml").write_text("# as DVC keeps them\nplus: 5\n")
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # which is the test runner's own
+    assert main(["step", words[0], "--run", "night", "--params", params, *words[1:]]) == DONE
+    assert open_board(project, "night").opening().started.params == {"plus": 5}
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ('{"plus": 5', "--params is no JSON: "),
+        ("[5]", "--params has no parameters by name"),
+        ("gone.yaml", "there is no file gone.yaml"),
+        ("bad.yaml", "bad.yaml is no YAML: "),
+        ("empty.yaml", "empty.yaml has no parameters by name"),
+    ],
+)
+def test_parameters_that_are_none_are_refused_with_what_to_type(
+    project, monkeypatch, capsys, params, says
+):
+    (project.root / "bad.yaml").write_text("plus: [5")
+    (project.root / "empty.yaml").write_text("")
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # which is the test runner's own
+    assert main(["step", "start", "--run", "night", "--params", params]) == YOU
+    told = capsys.readouterr().err
+    assert says in told
+    assert "→ --params '{" in told
 
 
 def test_the_first_end_counts_as_long_as_nothing_runs_again(project):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import signal
 import sys
@@ -24,6 +23,7 @@ from charkha.models.tracked import CONTEXTS
 from charkha.pipeline import tasks
 from charkha.pipeline.boards import open_board
 from charkha.pipeline.journal import new_id
+from charkha.pipeline.parameters import given_as
 from charkha.pipeline.runs import open_artifacts
 from charkha.project import open_project
 
@@ -63,7 +63,8 @@ def _start(project: Project, given: argparse.Namespace) -> int:
 
 
 def _begin(project: Project, given: argparse.Namespace) -> Opening:
-    params = {**(given.params or {}), **dict(pair(text) for text in given.param)}
+    all_of_them = given_as(given.params, project.root) if given.params else {}
+    params = {**all_of_them, **dict(pair(text) for text in given.param)}
     return tasks.begin(project, given.run, params, engine=given.engine, shape=given.shape)
 
 
@@ -211,20 +212,10 @@ def _attempt(text: str) -> int:
     return 0 if text == "next" else count(text)
 
 
-def _params(text: str) -> dict[str, object]:
-    params = json.loads(text)
-    if not isinstance(params, dict):
-        raise argparse.ArgumentTypeError(f"{text} is no object of JSON")
-    return params
-
-
 def _parser() -> argparse.ArgumentParser:
     made = parser("step", example="charkha step run --run 20261126-101500-001-ab12 --step fit")
     among = subcommands(made)
     start = _subcommand(among, "start", "begin a run, unless it was begun")
-    start.add_argument(
-        "--params", metavar="JSON", type=_params, default={}, help="an object with all of them"
-    )
     start.add_argument(
         "--found",
         metavar="NAME=VALUE",
@@ -245,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     finish.add_argument(
         "--kubeflow", metavar="JSON", help="{{$}} of a task of Kubeflow: where its outputs go"
     )
+    _add_params(finish)
     _add_place(finish)
     _add_whole(among)
     return made
@@ -285,13 +277,19 @@ def _add_whole(among: Subcommands) -> None:
     whole.set_defaults(
         **dict.fromkeys(("shape", "element", "attempt", "kubeflow", "outputs", "because")),
         stopped=False,
-        params={},
     )
 
 
 def _add_beginning(to: argparse.ArgumentParser) -> None:
+    _add_params(to)
     to.add_argument("--param", metavar="NAME=VALUE", action="append", default=[])
     to.add_argument("--engine", metavar="NAME", default="by hand", help="that starts the tasks")
+
+
+def _add_params(to: argparse.ArgumentParser) -> None:
+    to.add_argument(
+        "--params", metavar="JSON|FILE", help="an object of JSON, or a file of it, or of YAML"
+    )
 
 
 def _add_workers(to: argparse.ArgumentParser) -> None:
@@ -301,9 +299,6 @@ def _add_workers(to: argparse.ArgumentParser) -> None:
 def _add_place(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         "--outputs", metavar="DIR", type=Path, help="for DVC: where steps find and leave files"
-    )
-    to.add_argument(
-        "--params", metavar="FILE", type=Path, help="with --outputs: the pipeline's, as YAML"
     )
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
+from charkha.data.late import late
 from charkha.definition import nearest
-from charkha.errors import ProjectError
+from charkha.errors import ProjectError, UserError
 
 if TYPE_CHECKING:
     from charkha.pipeline.steps import Pipeline
     from charkha.project import Project
 
+_FIX = """--params '{"alpha": 0.3}', or a file: charkha render dvc writes params.yaml"""
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -51,6 +54,45 @@ def parsed(
                 fix=f"charkha run --param {name}=…",
             )
     return values
+
+
+def given_as(text: str, folder: Path) -> dict[str, object]:
+    """Return parameters by name: of an object of JSON, or of a file of it, or of YAML.
+
+    Args:
+        text: the object itself, or the file's path.
+        folder: from which the path leads.
+
+    Raises:
+        UserError: there is no such file, or it has no parameters by name.
+    """
+    if text.lstrip().startswith(("{", "[")):
+        return _by_name(_from_json(text, "--params"), "--params")
+    file = folder / text
+    try:
+        kept = file.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError) as e:
+        raise UserError(f"there is no file {text}", fix=_FIX) from e
+    if file.suffix == ".json":
+        return _by_name(_from_json(kept, text), text)
+    yaml = late("yaml", extra="dvc")
+    try:
+        return _by_name(yaml.safe_load(kept), text)
+    except yaml.YAMLError as e:
+        raise UserError(f"{text} is no YAML: {' '.join(str(e).split())}", fix=_FIX) from e
+
+
+def _from_json(text: str, where: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as e:
+        raise UserError(f"{where} is no JSON: {e}", fix=_FIX) from e
+
+
+def _by_name(read: object, where: str) -> dict[str, object]:
+    if not isinstance(read, dict):
+        raise UserError(f"{where} has no parameters by name", fix=_FIX)
+    return cast("dict[str, object]", read)
 
 
 def typed(value: object, declared: object, where: str) -> object:

@@ -15,10 +15,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from charkha.data.blobs import open_blobs
-from charkha.data.late import late
 from charkha.errors import CharkhaError, Damaged, NotFound, UserError
 from charkha.events import Bus, Event, Listener, StepFailed, StepFinished, StepStarted
 from charkha.pipeline.artifacts import Artifact
@@ -29,7 +28,7 @@ from charkha.pipeline.journal import new_id
 from charkha.pipeline.memory import difference
 from charkha.pipeline.observe import Observed
 from charkha.pipeline.outputs import Made, OutputFolder, numbered, numbers
-from charkha.pipeline.parameters import parsed
+from charkha.pipeline.parameters import given_as, parsed
 from charkha.pipeline.perform import Bench
 from charkha.pipeline.plans import shape_of
 from charkha.pipeline.run import load_pipeline, started
@@ -69,14 +68,15 @@ class Reproduction:
     """The project's pipeline with DVC's parameters, what its steps returned in a folder."""
 
     def __init__(
-        self, project: Project, outputs: Path, params: Path | None, run: str | None = None
+        self, project: Project, outputs: Path, params: str | None, run: str | None = None
     ) -> None:
         """Trace the pipeline.
 
         Args:
             project: as this machine has it.
             outputs: folder of what the steps returned.
-            params: file of the pipeline's parameters; those of charkha.toml without it.
+            params: file of the pipeline's parameters, which may have others', or an object of JSON;
+                those of charkha.toml without it.
             run: that the stages belong to; without it the one that goes on, or a new one.
 
         Raises:
@@ -84,7 +84,7 @@ class Reproduction:
         """
         self._project = project
         pipeline = load_pipeline(project)
-        theirs = _read(project.root / params) if params else {}
+        theirs = given_as(params, project.root) if params else {}
         known = pipeline.signature.parameters
         ours = {name: value for name, value in theirs.items() if name in known}
         self.graph = pipeline.trace(
@@ -360,16 +360,6 @@ class _Memory:
 
     def save(self) -> None:
         self._shared.save()
-
-
-def _read(file: Path) -> dict[str, object]:
-    try:
-        read = late("yaml", extra="dvc").safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as e:
-        raise UserError(f"there is no {file.name}", fix="charkha render dvc") from e
-    if not isinstance(read, dict):
-        raise UserError(f"{file.name} has no parameters by name", fix="charkha render dvc --force")
-    return cast("dict[str, object]", read)
 
 
 def _same(one: Graph, other: Graph) -> bool:

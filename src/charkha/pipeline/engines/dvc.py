@@ -81,7 +81,8 @@ class DvcEngine:
     def submit(self, plan: Plan, run: str) -> Handle:
         self._check_repository()
         self._write(plan)
-        made = Reproduction(self._project, self._project.dvc.outputs, _params_of(plan))
+        params = PARAMS if plan.parameters else None
+        made = Reproduction(self._project, self._project.dvc.outputs, params)
         for step in made.stale():
             made.drop(step)
         Current(run=run, driven=True).write(self._project)
@@ -257,10 +258,6 @@ def _place(plan: Plan, project: Project) -> list[str]:
     """Return the options that say where a stage finds its inputs and its parameters."""
     folder = Path(os.path.relpath(project.dvc.outputs, project.root)).as_posix()
     return ["--outputs", folder, *(["--params", PARAMS] if plan.parameters else [])]
-
-
-def _params_of(plan: Plan) -> Path | None:
-    return Path(PARAMS) if plan.parameters else None
 
 
 def _last(plan: Plan) -> str:
