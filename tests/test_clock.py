@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from charkha.clock import between, of_day, to_minute, to_second
+from charkha.clock import between, of_day, to_minute, to_second, without
 
 AT = datetime(2026, 11, 23, 22, 45, 1, 999_999, tzinfo=UTC)
 ZONES = ("UTC", "EST5", "IST-5:30")
@@ -50,3 +50,11 @@ def test_ids_of_runs_sort_by_time_whatever_the_zone_of_the_machine_that_made_the
         )
         made.append(done.stdout)
     assert made == sorted(made)
+
+
+@pytest.mark.parametrize(
+    "line", [f"{to_second(AT)}  it ended", f"{of_day(AT)}  it ended", "it ended"]
+)
+def test_a_line_without_its_moment_is_the_rest(line: str) -> None:
+    assert without(line) == "it ended"
+    assert without(f"since {line}") == f"since {line}"

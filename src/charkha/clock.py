@@ -6,7 +6,10 @@ JSON has moments in ISO 8601, or as seconds since 1970, and none of these forms.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+
+_FIRST = re.compile(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\dZ  ")
 
 
 def to_second(at: datetime | float) -> str:
@@ -29,6 +32,12 @@ def between(since: datetime, until: datetime) -> str:
     first, last = _in_utc(since), _in_utc(until)
     end = f"{last:%H:%MZ}" if first.date() == last.date() else to_minute(last)
     return f"{to_minute(first)} to {end}"
+
+
+def without(line: str) -> str:
+    """Return a line without the moment that it begins with, for a log that writes its own."""
+    found = _FIRST.match(line)
+    return line[found.end() :] if found else line
 
 
 def _in_utc(at: datetime | float) -> datetime:

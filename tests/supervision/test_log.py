@@ -4,6 +4,9 @@ import io
 import json
 import re
 
+import pytest
+
+from charkha.clock import to_second
 from charkha.supervision.log import Log, LogFile, readable
 
 LINE = json.dumps(
@@ -42,6 +45,13 @@ def test_a_line_of_json_stays_as_it_is_where_the_log_is_json(tmp_path):
 def test_a_line_of_json_is_made_readable_for_people(tmp_path):
     shown, _ = written(tmp_path, True, LINE)
     assert shown.endswith("  warning: the registry does not answer  variant=champion\n")
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_a_line_that_begins_with_its_own_time_has_one_time(tmp_path, text):
+    shown, kept = written(tmp_path, text, f"{to_second(0)}  quiet: no drift")
+    assert re.fullmatch(r"up      \d\d:\d\d:\d\dZ  quiet: no drift\n", shown)
+    assert kept.endswith("Z up      quiet: no drift\n")
 
 
 def test_what_only_looks_like_json_is_left_alone():

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from charkha.clock import of_day
+from charkha.clock import of_day, without
 
 _COLOURS = (36, 35, 33, 32, 34)  # cyan, magenta, yellow, green, blue
 _RED, _DIM = 31, 2
@@ -18,9 +18,9 @@ _KNOWN = {"time", "level", "logger", "message", "event", "pid"}  # fields that a
 
 
 def readable(text: str) -> str:
-    """Return a line of a log in JSON as a person reads it; any other line as it is."""
+    """Return a line of a log in JSON as a person reads it; any other one without its own time."""
     if not text.startswith("{"):
-        return text
+        return without(text)
     try:
         told = json.loads(text)
         message = told["message"]
@@ -103,7 +103,7 @@ class Log:
     def write(self, name: str, text: str, *, alarm: bool = False) -> None:
         """Write what one said; several lines are several lines of the log."""
         now = time.time()
-        said = readable(text) if self._text else text
+        said = readable(text) if self._text else without(text)
         for line in said.split("\n"):
             self._file.write(f"{_moment(now)} {name:{self._width}}  {line}")
             if self._stream is not None:
