@@ -74,7 +74,10 @@ def check_settings(project: Project) -> None:
     """
     given = project.loop
     if given.engine != "local":
-        open_engine(project, given.engine)
+        try:
+            open_engine(project, given.engine)
+        except UserError as e:
+            raise ProjectError(e.what, where="charkha.toml, [loop] engine", fix=e.fix) from e
     for trigger in triggers_of(project.trigger):
         if trigger.cron is not None:
             last_due(trigger.cron, time.time())

@@ -77,7 +77,7 @@ def read_rows(data: bytes, form: Format, where: str) -> pd.DataFrame:
         DataError: they are no such table, or have no rows; says in which line, where that is known.
     """
     if not data.strip():
-        raise DataError(f"{where} is empty", fix="give a header and at least one row")
+        raise DataError(f"{where} is empty", fix="give at least one row; CSV has a header above")
     rows = _READERS[form](data, where)
     if len(rows) == 0:
         raise DataError(f"{where} has no rows", fix="give at least one row to predict")
