@@ -260,8 +260,7 @@ def test_an_engine_that_does_not_answer_keeps_no_turn_from_being_aborted(world):
     made.trainer.goes_on = 9
     made.loop.tick(), made.loop.tick()
     made.trainer.away = True
-    with pytest.raises(Unavailable, match="the engine does not answer"):
-        made.loop.abort("not now", "eve")
+    assert "the engine does not answer" in str(made.loop.abort("not now", "eve"))
     assert made.turn.outcome == "aborted"
 
 

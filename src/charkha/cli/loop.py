@@ -15,7 +15,7 @@ from charkha.cli import show
 from charkha.cli.arguments import parser, seconds
 from charkha.clock import to_second
 from charkha.data.late import late
-from charkha.errors import DONE, THEY, YOU, BackendError
+from charkha.errors import DONE, YOU, BackendError
 from charkha.project import open_project
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     opening.check_model(project, model)
     if given.status:
         return _status(opening.kept_of(project, model), model, as_json=given.json)
-    with opening.open_loop(project, model) as loop:
+    with opening.open_loop(project, model, checked=not given.abort) as loop:
         if given.abort:
             teller = _Teller(opening, project, model, as_json=given.json)
             who = opening.who_acts()
@@ -71,17 +71,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _abort(loop: Loop, teller: _Teller, because: str, who: str) -> int:
-    try:
-        loop.abort(because, who)
-    except BackendError as e:
-        kept = teller.kept()
-        if kept is None or kept.turn is None or kept.turn.outcome != "aborted":
-            raise
-        teller.tell()
-        show.note(f"the turn has ended, and this is left to do: {e}")
-        return THEY
+    left = loop.abort(because, who)
     teller.tell()
-    return DONE
+    if left is not None:
+        show.note(f"the turn has ended, and this is left to do: {left}")
+    return DONE if left is None else left.exit_code
 
 
 class _Teller:

@@ -108,15 +108,17 @@ class Loop:
                 return self._train(kept, turn, revision)
             return self._release(kept, turn, revision)
 
-    def abort(self, because: str, by: str) -> None:
+    def abort(self, because: str, by: str) -> CharkhaError | None:
         """End the turn that goes on: no run of it is waited for, and its release gives the traffic back.
 
         First it is recorded, under the revision that was read: a loop that trains for it stops at
         its next look, and one that has started its release aborts that, as we do here.
 
+        Returns:
+            why what it began could not be ended; the turn itself has ended.
+
         Raises:
             UserError: no turn goes on.
-            Unavailable: the turn has ended, but what it began elsewhere could not be reached.
         """
         while True:
             found = self._around.states.read(KIND, self._model)
@@ -128,10 +130,14 @@ class Loop:
             ended = kept.turn.ended(self._around.clock(), by, "aborted", because)
             if self._keep(kept.with_end(ended), ended, found.revision):
                 break
-        if kept.turn.phase == "training":
-            self._around.trainer.stop(kept.turn.id)
-        elif self._drop_release(ended):
-            self._drive()
+        try:
+            if kept.turn.phase == "training":
+                self._around.trainer.stop(kept.turn.id)
+            elif self._drop_release(ended):
+                self._drive()
+        except CharkhaError as e:
+            return e
+        return None
 
     def close(self) -> None:
         """Give the lease back."""
@@ -203,7 +209,8 @@ class Loop:
                 turn.params, turn.id, lambda: bool(self._past(revision))
             )
             if trained.goes_on:
-                return self._goes_on(kept, revision)
+                self._hear(kept, kept.heard(), revision)
+                return "waiting"
             if trained.run is None and (moved := self._past(revision)):  # it was stopped
                 return "ended" if moved.turn and moved.turn.phase == "ended" else "busy"
             if trained.run is None:
@@ -211,7 +218,9 @@ class Loop:
                 return self._end(kept, turn, revision, "failed", because)
             version = self._around.trainer.made(self._model, trained.run)
         except Unavailable as e:
-            if not self._has_been_silent(kept, revision, e):
+            now = self._around.clock()
+            if kept.silent_s(now) < PATIENCE_S:
+                self._hear(kept, kept.unheard(now, e.what), revision)
                 raise
             because = f"nothing was heard of it for a day: {e.what}" + _todo(e)
             return self._end(kept, turn, revision, "failed", because)
@@ -230,26 +239,11 @@ class Loop:
         because = f"the gate passed {version}: {said}"
         return self._move(kept, turn, revision, because, phase="releasing", **found)
 
-    def _goes_on(self, kept: Kept, revision: int) -> Did:
-        if kept.silent_since is not None:  # it was heard of again
-            heard = replace(kept, silent_since=None, silent="")
-            self._around.states.write(KIND, self._model, heard.as_json(), after=revision)
-        return "waiting"
-
-    def _has_been_silent(self, kept: Kept, revision: int, error: Unavailable) -> bool:
-        """Whether nothing was heard of a run for too long; a moment without an answer begins it.
-
-        Counted from when it was last heard of, for a run may take longer than a day.
-        """
-        now = self._around.clock()
-        if kept.silent_since is not None and abs(now - kept.silent_since) >= PATIENCE_S:
-            return True
-        since = now if kept.silent_since is None else kept.silent_since
-        silent = replace(kept, silent_since=since, silent=error.what)
-        if silent != kept:
+    def _hear(self, before: Kept, now: Kept, revision: int) -> None:
+        """Remember whether something was heard of a run."""
+        if now != before:
             with suppress(CharkhaError):  # the ledger may be what does not answer
-                self._around.states.write(KIND, self._model, silent.as_json(), after=revision)
-        return False
+                self._around.states.write(KIND, self._model, now.as_json(), after=revision)
 
     def _release(self, kept: Kept, turn: Turn, revision: int) -> Did:
         """Have the candidate released, and end the turn as the release ends."""

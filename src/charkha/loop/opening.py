@@ -30,14 +30,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_loop(project: Project, model: str) -> Iterator[Loop]:
-    """Yield the loop of a model.
+def open_loop(project: Project, model: str, *, checked: bool = True) -> Iterator[Loop]:
+    """Yield the loop of a model; one that is not `checked` may only abort its turn.
 
     Raises:
         UserError: the settings could not be carried out when a turn comes to it.
         Unavailable: the ledger does not answer.
     """
-    check_settings(project)
+    if checked:
+        check_settings(project)
     triggers = triggers_of(project.trigger)
     states, ledger = States(ledger_url(project)), open_ledger(project)
     try:

@@ -68,7 +68,7 @@ class Kept:
         served = turn.request or self.served
         before = (self.data, self.labels)
         moved = replace(self, begun=begun, data=dict(data), labels=labels, before=before)
-        return replace(moved, turn=turn, served=served, said="", silent_since=None, silent="")
+        return replace(moved.heard(), turn=turn, served=served, said="")
 
     def with_end(self, turn: Turn) -> Kept:
         """Return it with its turn ended: from then on triggers cool down.
@@ -79,6 +79,22 @@ class Kept:
         ended = tuple(replace(b, at=turn.decided_at) for b in last)
         data, labels = self.before if turn.outcome == "failed" else (self.data, self.labels)
         return replace(self, turn=turn, begun=(*self.begun[:-1], *ended), data=data, labels=labels)
+
+    def heard(self) -> Kept:
+        """Return it where something was heard of the turn's run."""
+        return replace(self, silent_since=None, silent="")
+
+    def unheard(self, now: float, why: str) -> Kept:
+        """Return it where nothing was heard of the run, for the first time or again."""
+        since = now if self.silent_since is None else self.silent_since
+        return replace(self, silent_since=since, silent=why)
+
+    def silent_s(self, now: float) -> float:
+        """Return for how many seconds nothing was heard of the run, whatever a clock did.
+
+        Counted from when it was last heard of, for a run may take longer than a day.
+        """
+        return 0.0 if self.silent_since is None else abs(now - self.silent_since)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data, which `from_json` reads."""
