@@ -180,6 +180,10 @@ class TestKubeflow(EngineContract):
         assert submitting.cancel(project, started).status == "interrupted"
         assert server.runs["kf-1"]["state"] == "CANCELED"
 
+    def test_a_server_is_looked_at_less_often_than_a_process_of_this_machine(self, project, server):
+        here, there = (open_engine(p, "kubeflow") for p in (project, on(project, server)))
+        assert there.abilities.look_s > here.abilities.look_s
+
     def test_a_server_that_refuses_or_is_away_is_told_with_what_to_do(self, project, server):
         server.refuses = True
         with pytest.raises(BackendError, match="wants credentials") as refused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ class KubeflowEngine:
 
     def __init__(self, project: Project) -> None:
         self._project = project
+        if project.kubeflow.host is not None:
+            self.abilities = replace(self.abilities, look_s=1.5)
 
     def compile(self, plan: Plan) -> dict[str, str]:
         image = self._project.kubeflow.image
