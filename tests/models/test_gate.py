@@ -29,8 +29,8 @@ def case(champion=None, same=False, rows=600):
 
 
 def decide(rule, candidate, champion=None, train=None, same=False):
-    evidence = {rule.metric: measure(rule, candidate, champion, train)}
-    return judge(case(champion and REIGNING, same, len(candidate.truth)), [rule], evidence)
+    evidence = measure(rule, candidate, champion, train)
+    return judge(case(champion and REIGNING, same, len(candidate.truth)), [(rule, evidence)])
 
 
 BETTER = Gate("rmse", better_than="champion")
@@ -101,7 +101,7 @@ class TestComparison:
             champion=12,
             improvement=Estimate(value=3, low=0, high=5),
         )
-        verdict = judge(case(REIGNING), [BETTER], {"rmse": evidence})
+        verdict = judge(case(REIGNING), [(BETTER, evidence)])
         assert verdict.because[0].endswith("the interval's lower end would have to lie above it")
 
     def test_the_champions_own_package_is_said_to_be_itself(self):
@@ -156,9 +156,9 @@ class TestThresholds:
         assert len(verdict.because) == 1
 
     def test_every_rule_has_to_hold(self):
-        evidence = {"rmse": measure(BETTER, scored(NOISE), None, None)}
+        evidence = measure(BETTER, scored(NOISE), None, None)
         rules = [Gate("rmse", at_most=30_000), Gate("rmse", at_most=10_000)]
-        verdict = judge(case(), rules, evidence)
+        verdict = judge(case(), [(rule, evidence) for rule in rules])
         assert [r.passed for r in verdict.rules] == [True, False]
         assert not verdict.passed
 
@@ -285,7 +285,7 @@ def test_a_verdict_can_be_decided_from_numbers_alone():
         champion=12,
         improvement=Estimate(value=3, low=1, high=5),
     )
-    verdict = judge(case(REIGNING), [BETTER], {"rmse": evidence})
+    verdict = judge(case(REIGNING), [(BETTER, evidence)])
     assert verdict.passed
     assert verdict.judged_against == f"champion:{'c' * 64}"
     assert verdict.as_json()["rules"][0]["low"] == 1

@@ -113,6 +113,13 @@ def test_without_rules_the_champion_has_to_be_beaten():
     assert [rule["metric"] for rule in verdict["rules"]] == ["rmse"]
 
 
+def test_each_rule_has_an_interval_of_its_own_confidence():
+    wide, narrow = (Gate("rmse", at_most=20_000, confidence=c).as_json() for c in (0.99, 0.5))
+    rules = judged(packaged(fitted()), rules=[wide, narrow])["rules"]
+    widths = [rule["high"] - rule["low"] for rule in rules]
+    assert widths[0] > 2 * widths[1]
+
+
 def test_without_a_target_it_says_where_to_name_it():
     with pytest.raises(UserError, match="which column the model predicts") as refused:
         register(fitted(), test=TEST)

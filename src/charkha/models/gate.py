@@ -82,6 +82,11 @@ class Gate:
         """How the rule is called in a message."""
         return f"Gate({self.metric!r})"
 
+    @property
+    def measuring(self) -> tuple[str, float, int, int]:
+        """What is measured for it; rules that ask for the same share it."""
+        return self.metric, self.confidence, self.resamples, self.seed
+
     def as_json(self) -> dict[str, object]:
         return asdict(self)
 

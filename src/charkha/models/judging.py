@@ -55,9 +55,9 @@ def judge_package(
     held_out = _scored(candidate, test, "test")
     trained = _scored(candidate, train, "train") if train is not None else None
     reigning = _reigning(incumbent, candidate, test, held_out, allow_pickle=allow_pickle)
-    by_metric = {rule.metric: rule for rule in chosen}  # two rules on a metric share its evidence
-    evidence = {
-        name: measure(rule, held_out, reigning, trained) for name, rule in by_metric.items()
+    measured = {
+        what: measure(rule, held_out, reigning, trained)
+        for what, rule in {rule.measuring: rule for rule in chosen}.items()
     }
     case = Case(
         model=about.name,
@@ -67,7 +67,7 @@ def judge_package(
         champion=_named(incumbent),
         same=incumbent is not None and _same(folder, incumbent.folder),
     )
-    return judge(case, chosen, evidence)
+    return judge(case, [(rule, measured[rule.measuring]) for rule in chosen])
 
 
 def _named(incumbent: Incumbent | None) -> Champion | None:

@@ -9,7 +9,7 @@ its interval reaches across, a warning says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from charkha.models.gate import Gate
@@ -98,15 +98,14 @@ class Case:
     same: bool
 
 
-def judge(case: Case, rules: Sequence[Gate], evidence: Mapping[str, Evidence]) -> Verdict:
+def judge(case: Case, rules: Sequence[tuple[Gate, Evidence]]) -> Verdict:
     """Decide.
 
     Args:
         case: what is judged.
-        rules: all have to hold.
-        evidence: by metric, for each metric that a rule names.
+        rules: each with what was measured for it; all have to hold.
     """
-    results = [r for rule in rules for r in _results(rule, evidence[rule.metric], case)]
+    results = [r for rule, evidence in rules for r in _results(rule, evidence, case)]
     failed = [r.text for r in results if not r.passed]
     if case.same and case.champion:
         because = [f"this is version {case.champion.version} itself, the champion: same package"]
@@ -119,7 +118,7 @@ def judge(case: Case, rules: Sequence[Gate], evidence: Mapping[str, Evidence]) -
         same=case.same,
         because=because,
         rules=results,
-        warnings=_warnings(rules, evidence, case),
+        warnings=_warnings(rules, case),
         metrics=case.metrics,
         champion=case.champion,
         judged_against=f"champion:{case.champion.package if case.champion else 'none'}",
@@ -223,15 +222,15 @@ def _interval(rule: Gate, estimate: Estimate) -> str:
     return f"{rule.confidence * 100:g} % interval {show(estimate.low)} to {show(estimate.high)}"
 
 
-def _warnings(rules: Sequence[Gate], evidence: Mapping[str, Evidence], case: Case) -> list[str]:
+def _warnings(rules: Sequence[tuple[Gate, Evidence]], case: Case) -> list[str]:
     warnings: list[str] = []
     if case.rows < FEW_ROWS:
         warnings.append(
             f"only {case.rows} held-out rows: below {FEW_ROWS} the intervals are too narrow"
         )
-    warnings += [w for rule in rules for w in _near_threshold(rule, evidence[rule.metric], case)]
-    for rule in {rule.metric: rule for rule in rules}.values():
-        measured, metric = evidence[rule.metric], METRICS[rule.metric]
+    warnings += [w for rule, measured in rules for w in _near_threshold(rule, measured, case)]
+    for rule, measured in {rule.metric: (rule, measured) for rule, measured in rules}.values():
+        metric = METRICS[rule.metric]
         if measured.undefined:
             warnings.append(
                 f"{metric.name} was undefined in {measured.undefined:,} of {rule.resamples:,} "
