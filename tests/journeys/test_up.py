@@ -178,6 +178,7 @@ def test_what_the_server_could_not_start_with_is_said_before_anything_is_started
     assert "the environment variable NO_SUCH is not set" in said(
         '[serving]\nadmin_token = "env:NO_SUCH"'
     )
+    assert "steps" in said('[loop]\nsteps = "50,20"')
     logs = root / ".charkha" / "logs"
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(logs)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from charkha.cli import show
 from charkha.cli.arguments import parser
-from charkha.cli.main import COMMANDS, INTERRUPTED
+from charkha.cli.main import INTERRUPTED
 from charkha.cli.serve import port
 from charkha.data.late import late
 from charkha.errors import DONE, THEY, BackendError, MissingExtra, UserError
@@ -48,6 +48,8 @@ def main(arguments: list[str]) -> int:
     given = _parser().parse_args(arguments)
     project = open_project(environment=given.env)
     _check(project)
+    if not given.no_loop:
+        late("charkha.loop.opening", extra="loop").check_settings(project, served=True)
     with claim(project.state, _waiting) as lock, Ports() as ports, _telling(project, given) as tell:
         addresses = _addresses(project, given, ports, tell)
         token = None if project.serving.admin_token else secrets.token_urlsafe(24)
@@ -177,7 +179,7 @@ def _parts(
         patience_s=serving.drain_s + serving.timeout_s + 5,
         essential=True,
     )
-    if "loop" in COMMANDS and not given.no_loop:
+    if not given.no_loop:
         yield Part(
             name="loop", command=(*ours, "loop", "--daemon"), folder=project.root, patience_s=15
         )

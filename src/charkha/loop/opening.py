@@ -65,8 +65,12 @@ def trainer_of(project: Project) -> Trainer:
     return ProcessTrainer(project) if project.loop.engine == "local" else EngineTrainer(project)
 
 
-def check_settings(project: Project) -> None:
+def check_settings(project: Project, *, served: bool = False) -> None:
     """See now that a turn can be carried out, and not when one is begun, perhaps in weeks.
+
+    Args:
+        project: whose loop it is.
+        served: whether the loop is given a server, with its administration API and a token.
 
     Raises:
         ProjectError: a schedule or a window is none, triggers are there twice, or the pipeline lacks
@@ -95,6 +99,8 @@ def check_settings(project: Project) -> None:
                 if given.strategy in ("canary", "rolling")
                 else 'take the line out, or strategy = "canary"',
             ) from e
+        if served:
+            return
         open_platform(project)
         if project.serving.admin_token is None:  # the server makes one that nobody else knows
             raise UserError(
