@@ -294,7 +294,8 @@ def test_new_versions_of_what_the_pipeline_reads_start_runs_beside_its_schedule(
         if word.arg == "schedule"
     ]
     any_of = "AssetAny(Asset('charkha://houses/sales'), Asset('charkha://houses/streets'))"
-    timetable = "CronTriggerTimetable('0 3 * * *', timezone='Europe/Berlin')"
+    on_time = "timezone='Europe/Berlin', run_immediately=timedelta(0)"
+    timetable = f"CronTriggerTimetable('0 3 * * *', {on_time})"
     both = f"AssetOrTimeSchedule(timetable={timetable}, assets={any_of})"
     assert ast.unparse(schedule) == (both if cron else any_of)
     assert max(map(len, text.splitlines()[2:])) <= 100
@@ -312,7 +313,7 @@ def test_the_loop_is_a_dag_of_its_own_in_which_one_look_runs_at_a_time(root, tas
     assert list(texts) == ["dags/houses-prices.py", "dags/houses-prices-loop.py"]
     text = texts["dags/houses-prices-loop.py"]
     ast.parse(text)
-    assert 'schedule=CronTriggerTimetable("*/10 * * * *", timezone="Europe/Berlin")' in text
+    assert '"*/10 * * * *",\n        timezone="Europe/Berlin",' in text
     assert "max_active_runs=1" in text
     assert ('return f"{CHARKHA} loop"' if tasks == "process" else '[*CHARKHA, "loop"]') in text
     assert "airflow.providers" not in text or tasks == "docker"

@@ -21,6 +21,7 @@ from charkha.pipeline.engines.airflow_tasks import (
     imports,
     is_taken_for_a_file,
     resources,
+    timetable,
 )
 from charkha.pipeline.engines.literals import literal, quoted
 
@@ -110,10 +111,10 @@ def _schedule(plan: Plan, project: Project) -> tuple[str, set[str]]:
     """
     if plan.shape != plan.usual_shape:
         return "None", set()
-    cron = f"CronTriggerTimetable({quoted(plan.schedule or '')}, timezone={quoted(plan.timezone)})"
-    timetable = {"CronTriggerTimetable"} if plan.schedule else set()
+    cron = timetable(plan.schedule or "", plan.timezone)
+    named = {"CronTriggerTimetable"} if plan.schedule else set()
     if not project.airflow.on_data:
-        return cron if plan.schedule else "None", timetable
+        return cron if plan.schedule else "None", named
     found = [f"Asset({quoted(address(project, name))})" for name in datasets_of(plan.graph)]
     if not found:
         raise ProjectError(
@@ -122,10 +123,11 @@ def _schedule(plan: Plan, project: Project) -> tuple[str, set[str]]:
             fix='take on_data out, or give a step dataset("NAME")',
         )
     lines = ["AssetAny(", *(f"    {asset}," for asset in found), ")"]
-    names = {"Asset", "AssetAny", *timetable}
+    names = {"Asset", "AssetAny", *named}
     if plan.schedule:
         lines[0], lines[-1] = "assets=AssetAny(", "),"
-        lines = ["AssetOrTimeSchedule(", *(f"    {x}" for x in (f"timetable={cron},", *lines)), ")"]
+        both = (f"timetable={cron},", *lines)
+        lines = ["AssetOrTimeSchedule(", *(f"    {line}" for line in both), ")"]
         names.add("AssetOrTimeSchedule")
     return textwrap.indent("\n".join(lines), "    ").strip(), names
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -49,13 +50,19 @@ OURS = {**TASK, "retries": 1, "retry_delay": timedelta(seconds=5)}  # can be don
 
 
 """
+_TIMETABLE = """\
+CronTriggerTimetable(
+    {cron},
+    timezone={timezone},
+    run_immediately=timedelta(0),  # not at once what was due shortly before
+)"""
 _LOOP = """\
 
 
 with DAG(
     dag_id={dag},
     description={description},
-    schedule=CronTriggerTimetable({cron}, timezone={timezone}),
+    schedule={schedule},
     catchup=False,  # a look that was missed is none that has to be made up for
     max_active_runs=1,
     tags=["charkha"],
@@ -190,14 +197,12 @@ TO_XCOM = ["sh", "-c", '"$@" > /airflow/xcom/return.json', "sh"]
 """
 
 
-def imports(
-    settings: AirflowSettings, names: Iterable[str], *, fans_out: bool = False, timed: bool = True
-) -> str:
+def imports(settings: AirflowSettings, names: Iterable[str], *, fans_out: bool = False) -> str:
     """Return the imports of a file with these names of `airflow.sdk`."""
     parsed = fans_out and settings.tasks != "kubernetes"
     lines = [
         *(["import json"] if parsed else []),
-        *(["from datetime import timedelta", ""] if timed else []),
+        *("from datetime import timedelta", ""),
     ]
     known = sorted({"DAG", *names} | ({"task"} if settings.tasks == "process" else set()))
     known.sort(key=lambda name: (name != name.upper(), not name[0].isupper(), name))
@@ -251,6 +256,12 @@ def values(plan: Plan, project: Project) -> str:
     return f"CHARKHA = {literal(command)}\n"
 
 
+def timetable(cron: str, timezone: str) -> str:
+    """Return when a DAG runs by itself, as an argument of it on lines of its own."""
+    text = _TIMETABLE.format(cron=quoted(cron), timezone=quoted(timezone))
+    return textwrap.indent(text, "    ").strip()
+
+
 def loop_text(plan: Plan, project: Project, dag: str) -> str:
     """Return the text of a DAG in which the loop looks, one at a time."""
     settings = project.airflow
@@ -258,14 +269,13 @@ def loop_text(plan: Plan, project: Project, dag: str) -> str:
     title = f"The loop of {plan.project} as a DAG: it looks whether to train again."
     return (
         OPENING.format(title=title)
-        + imports(settings, ["CronTriggerTimetable"], timed=False)
+        + imports(settings, ["CronTriggerTimetable"])
         + values(plan, project)
         + task(project)
         + _LOOP.format(
             dag=quoted(dag),
             description=quoted(f"The loop of {plan.project}"),
-            cron=quoted(settings.loop or ""),
-            timezone=quoted(plan.timezone),
+            schedule=timetable(settings.loop or "", plan.timezone),
         )
         + (_LOOP_ELSEWHERE.format(**_kind(settings)) if elsewhere else _LOOP_PROCESS)
     )
