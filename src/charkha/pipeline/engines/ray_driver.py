@@ -234,7 +234,9 @@ async def stopped(tasks):
 
 def main():
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--run", default=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}")
+    options.add_argument(
+        "--run", default=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}"
+    )
     options.add_argument("--param", metavar="NAME=VALUE", action="append", default=[])
     options.add_argument("--begun", action="store_true", help="who stops us ends the run as well")
     given = options.parse_args()

@@ -1,5 +1,5 @@
 """Pipeline prices of houses as tasks of Ray: each is one command of Charkha's."""
-# Written by `charkha render ray`, which leaves it alone once somebody has changed it. sha256:d5fe989b9cd21127ffc32cf37b14a24e871aa4ba8986e47784fbb53a4d19f591
+# Written by `charkha render ray`, which leaves it alone once somebody has changed it. sha256:5633ab8fa17b6a43eafbe5371d71dd3200939084aa0f3f939dca70e4dd9b77e3
 # usage: python prices_ray.py [--run RUN] [--param NAME=VALUE]..., where Ray is;
 #    or: ray job submit --address http://HOST:8265 --working-dir . -- python prices_ray.py
 
