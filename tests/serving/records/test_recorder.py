@@ -142,13 +142,12 @@ def test_threads_write_whole_lines(kept, source, record):
 
 
 def test_a_child_of_a_fork_writes_a_log_of_its_own(kept, script):
-    told = script(
+    script(
         """
 import os, sys
 from pathlib import Path
 from conftest import Kept, make_record, make_source
-kept = Kept(Path(sys.argv[1]))
-recorder = kept.recorder()
+recorder = Kept(Path(sys.argv[1])).recorder()
 number = recorder.declare(make_source())
 recorder.append(number, [make_record()])
 for _ in range(3):
@@ -158,12 +157,12 @@ for _ in range(3):
         os._exit(0)
     assert os.wait()[1] == 0
 recorder.append(number, [make_record()])
-kept.seal()
-print(len(kept.logs()), len(kept.files()), len(kept.ids()))
 """,
         kept.project.root,
     )
-    assert told.stdout.split() == ["1", "3", "8"]
+    assert len(kept.logs()) == 4
+    kept.seal()  # here, for Arrow's threads once ended a process that had forked with SIGABRT
+    assert (len(kept.files()), len(kept.ids())) == (4, 8)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
