@@ -22,6 +22,17 @@ Problem = tuple[str, str, str]  # key, what is wrong with it, what to do
 Keys = tuple[str | int, ...]  # where a value stands: ("env", "prod", "gate", 0, "metric")
 
 
+def http_problem(given: Mapping[str, object], key: str, who: str, example: str) -> Problem | None:
+    """Return key, fault and fix of an address of `who` that nobody can ask over HTTP."""
+    if str(given.get(key, example)).startswith(("http://", "https://")):
+        return None
+    return (
+        key,
+        f"{who} is asked over HTTP, and this is no address of that kind",
+        f'{key} = "{example}"',
+    )
+
+
 def setting(text: str, default: Any = MISSING, **marks: object) -> Any:
     """Return a dataclass field that can stand in the file, with its line for the reference.
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-from charkha.definition import Problem, nearest, setting
+from charkha.definition import Problem, http_problem, nearest, setting
 
 _CRON = re.compile(r"@\w+|[\d*/,-]+( +\S+){4}")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
@@ -79,9 +79,8 @@ class AirflowSettings:
     @staticmethod
     def problem(given: Mapping[str, object]) -> Problem | None:
         """Return key, fault and fix of an address, a variable or a mount that is none."""
-        if not str(given.get("url", "http://")).startswith(("http://", "https://")):
-            what = "Airflow is asked over HTTP, and this is no address of that kind"
-            return "url", what, 'url = "http://127.0.0.1:8080"'
+        if problem := http_problem(given, "url", "Airflow", "http://127.0.0.1:8080"):
+            return problem
         if named := _no_text(given.get("variables", {})):
             return "variables", f"the variable {named[0]} is no text", f'{named[0]} = "{named[1]}"'
         if problem := cron_problem("loop", given.get("loop")):
@@ -117,10 +116,7 @@ class KubeflowSettings:
     @staticmethod
     def problem(given: Mapping[str, object]) -> Problem | None:
         """Return key, fault and fix of an address that is none."""
-        if str(given.get("host", "http://")).startswith(("http://", "https://")):
-            return None
-        what = "Kubeflow is asked over HTTP, and this is no address of that kind"
-        return "host", what, 'host = "https://kubeflow.example.org/pipeline"'
+        return http_problem(given, "host", "Kubeflow", "https://kubeflow.example.org/pipeline")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,9 +173,8 @@ class SagemakerSettings:
         """Return key, fault and fix of what SageMaker would refuse later."""
         if not _ROLE.fullmatch(str(given.get("role", _A_ROLE))):
             return "role", f"{given['role']!r} is no ARN of a role", f'role = "{_A_ROLE}"'
-        if not str(given.get("endpoint_url", "http://")).startswith(("http://", "https://")):
-            what = "SageMaker is asked over HTTP, and this is no address of that kind"
-            return "endpoint_url", what, 'endpoint_url = "https://…"'
+        if problem := http_problem(given, "endpoint_url", "SageMaker", "https://…"):
+            return problem
         if not re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,60}", str(given.get("pipeline", "a"))):
             what = f"no pipeline of SageMaker can be called {given['pipeline']!r}"
             return "pipeline", what, 'pipeline = "houses": letters, digits and -, 60 at most'

@@ -15,7 +15,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from charkha.definition import Definition, Problem, is_reference, nearest, setting, settings_of
+from charkha.definition import (
+    Definition,
+    Problem,
+    http_problem,
+    is_reference,
+    nearest,
+    setting,
+    settings_of,
+)
 from charkha.engine_settings import (
     AirflowSettings,
     DvcSettings,
@@ -276,14 +284,11 @@ class ServingSettings:
     @staticmethod
     def problem(given: Mapping[str, object]) -> Problem | None:
         """Return key, fault and fix of what fits neither the rest nor a collector."""
-        port, endpoint = given.get("admin_port"), str(given.get("otlp_endpoint", "http://"))
+        port = given.get("admin_port")
         if port and port == given.get("port", 8000):
             what = "the administration API has a port of its own"
             return "admin_port", what, f"admin_port = {int(str(port)) % 65535 + 1}"
-        if not endpoint.startswith(("http://", "https://")):
-            what = "the collector is asked over HTTP, and this is no address of that kind"
-            return "otlp_endpoint", what, 'otlp_endpoint = "http://127.0.0.1:4318"'
-        return None
+        return http_problem(given, "otlp_endpoint", "the collector", "http://127.0.0.1:4318")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -481,10 +486,7 @@ class AlertSettings:
     @staticmethod
     def problem(given: Mapping[str, object]) -> Problem | None:
         """Return key, fault and fix of an Alertmanager that nobody can post to."""
-        if str(given.get("alertmanager", "http://")).startswith(("http://", "https://")):
-            return None
-        what = "an Alertmanager is asked over HTTP, and this is no address of that kind"
-        return "alertmanager", what, 'alertmanager = "http://127.0.0.1:9093"'
+        return http_problem(given, "alertmanager", "an Alertmanager", "http://127.0.0.1:9093")
 
 
 @dataclass(frozen=True, kw_only=True)
